@@ -1,0 +1,1 @@
+"""``zsmtpctl``, the postmaster's tool."""

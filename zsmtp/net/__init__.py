@@ -1,0 +1,1 @@
+"""Twisted around the pure parts: connections, TLS, name look-ups.  Holds no policy."""
