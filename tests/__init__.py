@@ -1,0 +1,1 @@
+"""The tests of zsmtp; folders and files mirror the package."""

@@ -1,0 +1,1 @@
+"""Tests against real servers: programs that others wrote, started privately and killed at the end."""
