@@ -1,0 +1,403 @@
+"""One SMTP or LMTP session: the transactions in an open dialogue, without I/O and without a clock.
+
+Octets come in by `receive`, events come out; octets to be sent come from `take`.  The owner reports what
+happens to them: `flushed` when all that was taken has left, `lost` when the connection is gone, `expired`
+when `patience` has run out.  `begin` announces a message whenever `has_room`.
+
+Groups (RFC 2920): MAIL, all RCPT and DATA leave together; the end of one body and the next MAIL may share a
+write; with CHUNKING (RFC 3030) a small message leaves whole, a large one when somebody is there to receive
+it.  At most one message has its final reply outstanding.  Without PIPELINING each command waits for the reply
+before it.
+
+LMTP (RFC 2033) differs in two places: LHLO, and one final reply for each accepted recipient.
+
+`Session.table` names, for each pair of awaited answer and first digit of a reply, what follows; a pair that
+is not in it breaks the session.  Does not judge replies: see `zsmtp.policy`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from zsmtp.errors import Misuse
+from zsmtp.smtp import command
+from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Esmtp, Group, Manner, State, Stream, Table, Tls
+from zsmtp.smtp.event import RecipientAnswered, TransactionFinished
+from zsmtp.smtp.opening import Opening
+from zsmtp.smtp.patience import Awaits
+from zsmtp.trouble import Kind, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zsmtp.smtp.reply import Reply
+    from zsmtp.smtp.transaction import Recipient, Transaction
+
+__all__ = ["Esmtp", "Manner", "Session", "State", "Tls"]
+
+
+class Session(Opening):
+    """One session.  See the head of this module."""
+
+    __slots__ = ("_chunks", "_current", "_needs_reset", "_pipelines", "_previous", "_step", "begun")
+
+    def __init__(self, manner: Manner, *, is_secure: bool = False) -> None:
+        super().__init__(manner, is_secure=is_secure)
+        self.begun = 0
+        """Transactions begun so far."""
+        self._current: Transaction | None = None  # from MAIL to the permission to send data
+        self._previous: Transaction | None = None  # from there to the final reply
+        self._step = 0  # without PIPELINING: the recipient to be announced next
+        self._needs_reset = False
+        self._pipelines = False
+        self._chunks = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `begin` may be called now."""
+        if self.state is not State.READY or self._current is not None:
+            return False
+        # only a body under DATA lets the next envelope follow: after BDAT LAST the final reply comes first
+        return self._previous is None or (self._pipelines and not self._chunks)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the session is open, nothing is being sent and no reply is awaited."""
+        return self.state is State.READY and not (
+            self._awaited or self._outgoing or self._current or self._previous
+        )
+
+    def begin(self, transaction: Transaction, *, reset: bool = False) -> None:
+        """Announce the next message, after RSET if `reset`: a connection that was idle may be dead."""
+        if not self.has_room:
+            raise Misuse(f"a transaction begins while the session is {self.state.value}")
+        self.begun += 1
+        self._current = transaction
+        transaction.is_lmtp = self.manner.lmtp
+        transaction.mail_command = command.mail(transaction.reverse_path, self._mail_parameters(transaction))
+        dsn = self.capabilities.dsn
+        for recipient in transaction.recipients:
+            recipient.command = command.rcpt(recipient.path, recipient.parameters if dsn else b"")
+        must_reset, self._needs_reset = reset or self._needs_reset, False
+        if self._pipelines:
+            self._send_group(transaction, must_reset=must_reset)
+        elif must_reset:
+            self._send(command.RSET, Awaits.RSET)
+        else:
+            self._send(transaction.mail_command, Awaits.MAIL, transaction)
+
+    def probe(self) -> None:
+        """Send NOOP in an idle session, to see whether it lives."""
+        if not self.is_idle:
+            raise Misuse("NOOP in a session that is not idle")
+        self._send(command.NOOP, Awaits.NOOP)
+
+    # Sending
+
+    def _open(self) -> None:
+        self._pipelines = self.capabilities.pipelining and self.manner.pipelining
+        self._chunks = self.capabilities.chunking and self.manner.chunking
+        super()._open()
+
+    def _mail_parameters(self, transaction: Transaction) -> bytes:
+        able = self.capabilities
+        parameters = b""
+        if transaction.eight_bit and able.eight_bit_mime:
+            parameters += b" BODY=8BITMIME"
+        if able.size is not None:
+            parameters += b" SIZE=%d" % transaction.content.size
+        if able.dsn and transaction.envelope_id is not None:
+            parameters += b" ENVID=" + transaction.envelope_id
+        if able.dsn and transaction.ret is not None:
+            parameters += b" RET=" + transaction.ret
+        if able.deliver_by and transaction.deliver_by is not None:
+            parameters += b" BY=" + transaction.deliver_by
+        if able.smtputf8 and transaction.smtputf8:
+            parameters += b" SMTPUTF8"
+        return parameters
+
+    def _send_group(self, transaction: Transaction, *, must_reset: bool) -> None:
+        """MAIL, every RCPT and, where it may follow blindly, DATA or the whole message."""
+        lines: list[bytes] = []
+        awaits: list[Awaited] = []
+        if must_reset:
+            lines.append(command.RSET)
+            awaits.append((Awaits.RSET, None, None))
+        lines.append(transaction.mail_command)
+        awaits.append((Awaits.MAIL, transaction, None))
+        for recipient in transaction.recipients:
+            lines.append(recipient.command)
+            awaits.append((Awaits.RCPT, transaction, recipient))
+        if not self._chunks:
+            transaction.data_command = command.DATA
+            lines.append(command.DATA)
+            awaits.append((Awaits.DATA, transaction, None))
+        lines.append(b"")
+        self._outgoing.append(Group(CRLF.join(lines), tuple(awaits)))
+        if self._chunks and transaction.content.size <= PIECE:
+            self._outgoing.append(_Chunks(self, transaction))
+
+    def _send_next(self, transaction: Transaction) -> None:
+        """Without PIPELINING: the next RCPT, or the data."""
+        if self._step < len(transaction.recipients):
+            recipient = transaction.recipients[self._step]
+            self._step += 1
+            self._send(recipient.command, Awaits.RCPT, transaction, recipient)
+            return
+        self._step = 0
+        if not transaction.accepted:
+            self._give_up(transaction)
+        elif self._chunks:
+            self._send_data(transaction)
+        else:
+            transaction.data_command = command.DATA
+            self._send(command.DATA, Awaits.DATA, transaction)
+
+    def _send_data(self, transaction: Transaction) -> None:
+        self._current, self._previous = None, transaction
+        self._outgoing.append((_Chunks if self._chunks else _Data)(self, transaction))
+
+    def _data_has_left(self, transaction: Transaction) -> None:
+        """The end of the data has been handed out: from now on the message may be delivered."""
+        self._outgoing.popleft()
+        transaction.data_sent = True
+        if self.manner.lmtp and transaction.accepted:
+            for recipient in transaction.accepted:
+                self._awaited.append((Awaits.RECIPIENT_FINAL, transaction, recipient))
+        else:
+            self._awaited.append((Awaits.FINAL, transaction, None))
+
+    # Answers to the envelope
+
+    def _was_reset(self, reply: Reply, _: None, __: None) -> None:
+        if not self._pipelines and self._current is not None:
+            self._send(self._current.mail_command, Awaits.MAIL, self._current)
+
+    def _reset_refused(self, reply: Reply, _: None, __: None) -> None:
+        self._break(Kind.RESET_REFUSED, b"the server refused RSET", reply=reply)
+
+    def _probed(self, reply: Reply, _: None, __: None) -> None:
+        """NOOP is answered: the connection lives."""
+
+    def _probe_refused(self, reply: Reply, _: None, __: None) -> None:
+        self._break(Kind.CLOSING, b"the server refused NOOP", reply=reply)
+
+    def _mail_answered(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        transaction.mail_reply = reply
+        if self._pipelines:
+            return
+        if reply.code < 300:
+            self._send_next(transaction)
+        else:
+            self._give_up(transaction)
+
+    def _recipient_answered(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
+        recipient.reply = reply
+        assert transaction.mail_reply is not None
+        if reply.code >= 400:
+            self._events.append(RecipientAnswered(transaction, recipient))
+        elif transaction.mail_reply.code < 300:
+            transaction.accepted.append(recipient)
+            if transaction.data_sent and self.manner.lmtp:
+                self._place_final(transaction, recipient)
+        if not self._pipelines:
+            self._send_next(transaction)
+        elif self._chunks and recipient is transaction.recipients[-1] and transaction.content.size > PIECE:
+            if transaction.accepted:
+                self._send_data(transaction)
+            else:
+                self._give_up(transaction)
+
+    def _place_final(self, transaction: Transaction, recipient: Recipient) -> None:
+        """LMTP with the message already sent: this recipient will have a final reply of its own."""
+        if self._awaited[-1] == (Awaits.FINAL, transaction, None):
+            self._awaited.pop()
+        self._awaited.append((Awaits.RECIPIENT_FINAL, transaction, recipient))
+
+    def _give_up(self, transaction: Transaction) -> None:
+        """Nobody is left to receive, or the message was refused: the server may have an open envelope."""
+        self._step = 0
+        self._needs_reset = True
+        self._finish(transaction)
+
+    # Answers to the data
+
+    def _data_granted(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        transaction.data_reply = reply
+        if transaction.accepted:
+            self._send_data(transaction)
+        elif any(recipient.is_accepted for recipient in transaction.recipients):
+            # it refused MAIL and yet has recipients: whatever we send now might become a message
+            self._finish(transaction)
+            self._break(Kind.PROTOCOL, b"the server refused MAIL and then asked for the message", reply=reply)
+        else:
+            # RFC 2920 3.1: an empty message ends a group in which nobody was accepted
+            self._outgoing.append(Group(b".\r\n", ((Awaits.EMPTY, transaction, None),)))
+
+    def _data_refused(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        transaction.data_reply = reply
+        self._give_up(transaction)
+
+    def _emptied(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        self._give_up(transaction)
+
+    def _chunk_taken(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        """The next chunk may follow."""
+
+    def _chunk_refused(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        if self._awaited or not self._flushed:
+            # more chunks are under way, whose replies could not be told apart from that to RSET
+            self._refuse_early(reply, transaction)
+            return
+        transaction.final_reply = reply
+        self._outgoing.clear()
+        self._give_up(transaction)
+
+    def _final(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        if not self._flushed:
+            self._answered_early(reply, transaction)
+            return
+        transaction.final_reply = reply
+        if not transaction.accepted:
+            self._needs_reset = True  # BDAT went out blindly and nobody was accepted: the reply means nothing
+        self._finish(transaction)
+
+    def _recipient_final(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
+        if not self._flushed:
+            self._answered_early(reply, transaction)
+            return
+        recipient.final = reply
+        self._events.append(RecipientAnswered(transaction, recipient))
+        if recipient is transaction.accepted[-1]:
+            transaction.final_reply = reply
+            self._finish(transaction)
+
+    def _answered_early(self, reply: Reply, transaction: Transaction) -> None:
+        """A final reply while octets of the message are still here."""
+        if reply.code >= 400:
+            self._refuse_early(reply, transaction)
+        else:
+            transaction.data_sent = False
+            self._break(Kind.PROTOCOL, b"the server confirmed a message that it has not read", reply=reply)
+
+    def _refuse_early(self, reply: Reply, transaction: Transaction) -> None:
+        """Refused in the middle of the data: its end is never sent."""
+        transaction.data_sent = False
+        transaction.final_reply = reply
+        for recipient in transaction.accepted:
+            recipient.final = reply
+        self._finish(transaction)
+        self._break(Kind.PROTOCOL, b"the message was refused before its end", reply=reply)
+
+    # Out of step
+
+    def _unasked(self, reply: Reply) -> None:
+        if self._previous is not None and 400 <= reply.code < 600:
+            self._refuse_early(reply, self._previous)
+        else:
+            super()._unasked(reply)
+
+    def _absurd(self, reply: Reply) -> None:
+        awaited, transaction, recipient = self._awaited[0]
+        if transaction is not None and awaited is Awaits.MAIL:
+            transaction.mail_reply = reply
+        elif transaction is not None and awaited is Awaits.DATA:
+            transaction.data_reply = reply
+        elif recipient is not None and awaited is Awaits.RCPT:
+            recipient.reply = reply
+        super()._absurd(reply)
+
+    # Ends
+
+    def _finish(self, transaction: Transaction) -> None:
+        if transaction is self._current:
+            self._current = None
+        else:
+            self._previous = None
+        self._events.append(TransactionFinished(transaction))
+
+    def _abandon(self, trouble: Trouble) -> None:
+        for transaction in (self._previous, self._current):
+            if transaction is not None:
+                transaction.trouble = trouble
+                self._events.append(TransactionFinished(transaction))
+        self._previous = self._current = None
+
+    table: ClassVar[Table] = {
+        **Opening.table,
+        (Awaits.RSET, 2): _was_reset,
+        (Awaits.RSET, 4): _reset_refused,
+        (Awaits.RSET, 5): _reset_refused,
+        (Awaits.NOOP, 2): _probed,
+        (Awaits.NOOP, 4): _probe_refused,
+        (Awaits.NOOP, 5): _probe_refused,
+        (Awaits.MAIL, 2): _mail_answered,
+        (Awaits.MAIL, 4): _mail_answered,
+        (Awaits.MAIL, 5): _mail_answered,
+        (Awaits.RCPT, 2): _recipient_answered,
+        (Awaits.RCPT, 4): _recipient_answered,
+        (Awaits.RCPT, 5): _recipient_answered,
+        (Awaits.DATA, 3): _data_granted,
+        (Awaits.DATA, 4): _data_refused,
+        (Awaits.DATA, 5): _data_refused,
+        (Awaits.EMPTY, 2): _emptied,
+        (Awaits.EMPTY, 4): _emptied,
+        (Awaits.EMPTY, 5): _emptied,
+        (Awaits.CHUNK, 2): _chunk_taken,
+        (Awaits.CHUNK, 4): _chunk_refused,
+        (Awaits.CHUNK, 5): _chunk_refused,
+        (Awaits.FINAL, 2): _final,
+        (Awaits.FINAL, 4): _final,
+        (Awaits.FINAL, 5): _final,
+        (Awaits.RECIPIENT_FINAL, 2): _recipient_final,
+        (Awaits.RECIPIENT_FINAL, 4): _recipient_final,
+        (Awaits.RECIPIENT_FINAL, 5): _recipient_final,
+    }
+
+
+class _Data(Stream):
+    """A message under DATA, its end included."""
+
+    __slots__ = ("_pieces", "_session", "_transaction")
+
+    def __init__(self, session: Session, transaction: Transaction) -> None:
+        self._session = session
+        self._transaction = transaction
+        self._pieces: Iterator[bytes] = transaction.content.pieces(stuffed=True)
+
+    def next(self) -> bytes:
+        octets = next(self._pieces, None)
+        if octets is None:
+            self._session._data_has_left(self._transaction)
+            return b".\r\n"
+        if self._transaction.content.size <= len(octets) < PIECE:
+            # a small message is one piece: its end and the next envelope share the write
+            self._session._data_has_left(self._transaction)
+            return octets + b".\r\n"
+        return octets
+
+
+class _Chunks(Stream):
+    """A message under BDAT, one chunk for each piece."""
+
+    __slots__ = ("_ahead", "_pieces", "_session", "_transaction")
+
+    def __init__(self, session: Session, transaction: Transaction) -> None:
+        self._session = session
+        self._transaction = transaction
+        self._pieces: Iterator[bytes] = transaction.content.pieces(stuffed=False)
+        self._ahead: bytes | None = None
+
+    def next(self) -> bytes:
+        session, transaction = self._session, self._transaction
+        if self._ahead is None:
+            self._ahead = next(self._pieces, b"")
+        elif session._awaited and not session._pipelines:
+            return b""
+        octets, self._ahead = self._ahead, next(self._pieces, None)
+        transaction.data_command = command.bdat(len(octets), last=self._ahead is None)
+        if self._ahead is None:
+            session._data_has_left(transaction)
+        else:
+            session._awaited.append((Awaits.CHUNK, transaction, None))
+        return transaction.data_command + CRLF + octets
