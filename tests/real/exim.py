@@ -1,0 +1,122 @@
+"""Exim as a peer."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+from tests.real.certificate import make_certificate
+from tests.real.peer import Delivered, Peer, address_in, free_port
+from tests.real.process import Program
+
+__all__ = ["Exim"]
+
+
+class Exim(Peer):
+    """Exim: SMTP on a port, with PIPELINING, CHUNKING, STARTTLS, DSN and SMTPUTF8, delivering into one
+    Maildir.
+
+    Found through the variable ZSMTP_EXIM, as ``exim4`` on PATH, or where `.ci/install-peers` unpacks it.
+    Takes a bare CR for a line end.
+    """
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Look for the program, its compiled-in user, and root's rights."""
+        if cls._binary() is None:
+            return "Exim is not installed (.ci/install-peers unpacks Debian's)"
+        if os.geteuid() != 0:
+            return "Exim changes its user and can only be started by root"
+        return None
+
+    @staticmethod
+    def _binary() -> str | None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        unpacked = cache / "zsmtp/exim/usr/sbin/exim4"
+        return os.environ.get("ZSMTP_EXIM") or shutil.which("exim4") or shutil.which(str(unpacked))
+
+    def _launch(self, output: Path) -> Program:
+        self.port = free_port()
+        found = self._binary()
+        assert found is not None
+        # It starts itself anew as its own user, to whom the cache folder of root is closed.
+        binary = self.folder / "exim4"
+        shutil.copy(found, binary)
+        owner = pwd.getpwnam("Debian-exim")
+        files = make_certificate(self.folder, "exim.example")
+        for folder in ("spool", "log"):
+            (self.folder / folder).mkdir(exist_ok=True)
+        for path in (*files, self.mail, self.folder / "spool", self.folder / "log"):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+        configuration = self.folder / "exim.conf"
+        configuration.write_text(
+            f"""\
+exim_path = {binary}
+spool_directory = {self.folder}/spool
+log_file_path = {self.folder}/log/%slog
+pid_file_path = {self.folder}/spool/pid
+keep_environment =
+primary_hostname = exim.example
+qualify_domain = exim.example
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {self.port}
+smtp_accept_max = 200
+smtp_accept_queue_per_connection = 0
+smtp_accept_max_per_connection = 0
+recipients_max = 0
+message_size_limit = 250M
+host_lookup =
+rfc1413_hosts =
+tls_advertise_hosts = *
+tls_certificate = {files.certificate}
+tls_privatekey = {files.key}
+pipelining_advertise_hosts = *
+chunking_advertise_hosts = *
+dsn_advertise_hosts = *
+smtputf8_advertise_hosts = *
+acl_smtp_mail = accept
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+received_header_text = Received: $received_protocol
+deliver_drop_privilege
+
+begin routers
+all:
+  driver = accept
+  transport = maildir
+
+begin transports
+maildir:
+  driver = appendfile
+  maildir_format
+  directory = {self.mail}
+  batch_max = 10000
+  return_path_add
+  envelope_to_add
+"""
+        )
+        configuration.chmod(0o644)
+        return Program([str(binary), "-C", str(configuration), "-bdf"], output)
+
+    def log(self) -> str:
+        """What Exim logged; ``K`` in a line of arrival says that the message came by BDAT."""
+        return (self.folder / "log/mainlog").read_text(errors="replace")
+
+    def delivered(self) -> list[Delivered]:
+        """Read the Maildir; Exim's fields are Return-path, Envelope-to and Received, the last two folded."""
+        return [_exim_mail(path.read_bytes()) for path in self._files()]
+
+    def _files(self) -> list[Path]:
+        return list(self.mail.glob("new/*"))
+
+
+def _exim_mail(octets: bytes) -> Delivered:
+    return_path, _, rest = octets.partition(b"\nEnvelope-to: ")
+    addresses, _, rest = rest.partition(b"\nReceived: ")
+    protocol, _, rest = rest.partition(b";\n")
+    _, _, message = rest.partition(b"\n")  # the date
+    recipients = tuple(address.strip() for address in addresses.split(b","))
+    sender = address_in(return_path.partition(b" ")[2])
+    return Delivered(sender, recipients, protocol.decode().upper(), message)
