@@ -1,6 +1,6 @@
-"""Public tools for tests: scripted servers, in-memory transports, spools made to order, a scheduler's stand-in.
+"""Public tools for tests: scripted servers, in-memory transports, made-up spools, a scheduler's stand-in.
 
-Whoever runs zsmtp can test a set-up with them.  `table` and `dialogue` say what a server does, `server` does it on
-a real socket, `memory` and `talk` without one; `spool` makes a POSTOFFICE, octet by octet; `scheduler` runs an agent
-as ZMailer's scheduler would and fails at its first mistake.
+Whoever runs zsmtp can test a set-up with them.  `table` and `dialogue` say what a server does, `server`
+does it on a real socket, `memory` and `talk` without one; `spool` makes a POSTOFFICE, octet by octet;
+`scheduler` runs an agent as ZMailer's scheduler would and fails at its first mistake.
 """
