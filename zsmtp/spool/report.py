@@ -1,0 +1,86 @@
+"""Report lines for the scheduler and diagnostics for the control file, from values to octets.
+
+Nothing that a server or a sender wrote can break out of its field: each is cleaned and bounded here.  Which
+word and which codes a recipient deserves is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LONGEST_LINE", "clean", "diagnostic_line", "notary", "report_line"]
+
+LONGEST_LINE = 8192
+
+# Together they leave three quarters of a line for the text.
+_LONGEST_ADDRESS = 600
+_LONGEST_DIAGNOSTIC = 800
+_LONGEST_WORD = 200
+
+
+def _cleaning(line_break: bytes, kept: bytes = b"") -> bytes:
+    table = bytearray(range(256))
+    for octet in (*range(0x20), 0x7F):
+        table[octet] = 0x3F  # ?
+    table[0x09] = table[0x01] = 0x20
+    table[0x0A] = table[0x0D] = line_break[0]
+    for octet in kept:
+        table[octet] = octet
+    return bytes(table)
+
+
+_BLANK = _cleaning(b" ")
+_RETURN = _cleaning(b"\r")
+_NOTARY = _cleaning(b" ", b"\x01")
+
+
+def clean(text: bytes, *, line_break: bytes = b" ") -> bytes:
+    """Return `text` without anything that could end or split a field of a report.
+
+    A line end (LF, CR LF or CR) becomes `line_break`, which is a blank, or CR in the text of a report, where
+    people are shown a new line.  TAB and ^A become blanks, all other controls question marks.
+    """
+    return text.replace(b"\r\n", b"\n").translate(_RETURN if line_break == b"\r" else _BLANK)
+
+
+def notary(
+    address: bytes, action: bytes, status: bytes, diagnostic: bytes, remote: bytes, ip: bytes, agent: bytes
+) -> bytes:
+    """Return the delivery status of one recipient: six fields, never fewer, the scheduler relies on them.
+
+    `agent` is like `smtp[123]`.  For a temporary failure `action` must be `failed`: the scheduler uses the
+    last one when the mail expires, and would tell nobody of a delay.
+    """
+    where = clean(remote[:_LONGEST_WORD])
+    if ip:
+        where += b" (" + clean(ip[:_LONGEST_WORD]) + b")"
+    return b"\x01".join(
+        (
+            clean(address[:_LONGEST_ADDRESS]),
+            clean(action[:_LONGEST_WORD]),
+            clean(status[:_LONGEST_WORD]),
+            clean(diagnostic[:_LONGEST_DIAGNOSTIC]),
+            where,
+            clean(agent[:_LONGEST_WORD]),
+        )
+    )
+
+
+def report_line(file_id: int, offset: int, notary: bytes, word: bytes, text: bytes) -> bytes:
+    """Return the line that tells the scheduler what became of the recipient at `offset` of its control file.
+
+    `word` is `ok3`, `retryat +60` and the like; `text` is cut where the line would exceed 8 KiB.
+    """
+    head = b"%d/%d\t%b\t%b " % (file_id, offset, notary.translate(_NOTARY), clean(word))
+    return _line(head, text)
+
+
+def diagnostic_line(
+    recipient_offset: int, header_offset: int, notary_offset: int, unix_time: int, notary: bytes, text: bytes
+) -> bytes:
+    """Return the `d` line for a control file; an offset that is not known is -1."""
+    numbers = (recipient_offset, header_offset, notary_offset, unix_time)
+    return _line(b"d %d:%d:%d::%d\t%b\t" % (*numbers, notary.translate(_NOTARY)), text)
+
+
+def _line(head: bytes, text: bytes) -> bytes:
+    room = LONGEST_LINE - 1 - len(head)
+    return head + clean(text[:LONGEST_LINE], line_break=b"\r")[: max(room, 0)] + b"\n"
