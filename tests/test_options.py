@@ -28,13 +28,13 @@ from zsmtp.options import (
     NOT_YET,
     OPTIONS,
     PERIODS,
-    Esmtp,
     Help,
     Settings,
     UsageError,
     Version,
     parse,
 )
+from zsmtp.smtp.manner import Esmtp
 from zsmtp.smtp.patience import Timeouts
 
 ROOT = Path(zsmtp.__file__).resolve().parent.parent

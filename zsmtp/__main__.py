@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case Help():
             _say(1, help_text(order.program))
         case _:
-            from zsmtp.agent import run
+            from zsmtp.assembly import run
 
             return run(order)
     return os.EX_OK

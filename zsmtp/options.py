@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from typing import Any, NamedTuple
 
 from zsmtp.errors import ZsmtpError
+from zsmtp.smtp.manner import Esmtp
 from zsmtp.smtp.patience import Timeouts
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "NOT_YET",
     "OPTIONS",
     "PERIODS",
-    "Esmtp",
     "Help",
     "Keyword",
     "Option",
@@ -39,14 +38,6 @@ __all__ = [
 
 class UsageError(ZsmtpError):
     """The command line is wrong.  The text is one line that names option and remedy; exit status 64."""
-
-
-class Esmtp(Enum):
-    """When the session is opened with EHLO."""
-
-    ALWAYS = "EHLO, and HELO where the server does not know it"
-    IF_ANNOUNCED = "EHLO only if the greeting of the server says ESMTP (-E)"
-    NEVER = "HELO, and no extension is used (-77)"
 
 
 class Settings(NamedTuple):

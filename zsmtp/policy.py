@@ -119,8 +119,8 @@ class _Stage(NamedTuple):
     """where `_CODES` would blame the recipient for what concerns the sender or the message"""
 
 
-# RFC 5321 4.2.2 and 4.3.2.  503 before the end of the data means that the two sides are out of step: that is not the
-# recipient's fault, and a new connection may heal it.
+# RFC 5321 4.2.2 and 4.3.2.  503 before the end of the data means that the two sides are out of step: that is
+# not the recipient's fault, and a new connection may heal it.
 _OUT_OF_STEP: Final = frozenset({503})
 _STAGES: Final[dict[str, _Stage]] = {
     "MAIL": _Stage(
@@ -157,7 +157,8 @@ class _Row(NamedTuple):
 
 _NEVER: Final = frozenset({521})
 
-# Finding and reaching a host, opening a session, and the dialogue; in a transaction the word is that of its stage.
+# Finding and reaching a host, opening a session, and the dialogue; in a transaction the word is that of its
+# stage.
 _TROUBLES: Final[dict[Kind, _Row]] = {
     # RFC 5321 5.1: the domain is known not to exist
     Kind.NO_SUCH_DOMAIN: _Row(Word.FAILED, b"5.4.4 (DNS lookup report)", 500),
@@ -223,8 +224,9 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
         return _delivered(final, text, is_lmtp=transaction.is_lmtp, record_success=record_success)
     trouble = transaction.trouble or Trouble(Kind.INTERNAL, b"the transaction ended without an answer")
     verdict = judge_trouble(trouble)
-    # what the server said is in the dialogue already
-    said = b"" if trouble.reply is None else b"".join(b"\r->> " + line for line in trouble.reply.lines)
+    said = b""
+    if trouble.reply not in (None, transaction.mail_reply, recipient.reply, transaction.data_reply):
+        said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
     maybe_delivered = transaction.data_sent and recipient.is_accepted
     return verdict._replace(
         word=Word.DEFERRED_BACK if maybe_delivered else Word.DEFERRED,
@@ -253,14 +255,18 @@ def judge_trouble(trouble: Trouble) -> Verdict:
 
 
 def judge_size(size: int, limit: int) -> Verdict:
-    """Say what becomes of a message that the server has told us is too large.  Source: RFC 1870 section 6.4."""
+    """Say what becomes of a message that the server has told us is too large.  Source: RFC 1870 section
+    6.4.
+    """
     text = b"552 (Current message size %d exceeds limit given by the remote system: %d)" % (size, limit)
     status = b"5.3.4 (Message size exceeds limit given by remote system)"
     return Verdict(Outcome.FAILED, Word.FAILED, b"failed", status, b"smtp; " + text, b"\r\r" + text)
 
 
 def judge_problem(status: bytes, text: bytes) -> Verdict:
-    """Say what becomes of a recipient that is not offered to any server; `status` decides by its first digit."""
+    """Say what becomes of a recipient that is not offered to any server; `status` decides by its first
+    digit.
+    """
     outcome = Outcome.FAILED if status.startswith(b"5") else Outcome.DEFERRED
     word = Word.FAILED if outcome is Outcome.FAILED else Word.DEFERRED
     code = 550 if outcome is Outcome.FAILED else 466

@@ -1,7 +1,7 @@
 """What can go wrong on the way to a server or with it, as a value.
 
-A `Trouble` says what happened and to what extent; what follows from it is decided in `zsmtp.policy` and nowhere
-else.  Made by `zsmtp.destination`, `zsmtp.net` and `zsmtp.smtp`.
+A `Trouble` says what happened and to what extent; what follows from it is decided in `zsmtp.policy` and
+nowhere else.  Made by `zsmtp.destination`, `zsmtp.net` and `zsmtp.smtp`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from zsmtp.smtp.reply import Reply
 
-__all__ = ["Kind", "Trouble"]
+__all__ = ["Kind", "Peer", "Trouble"]
 
 
 class Kind(Enum):
@@ -55,12 +55,21 @@ class Kind(Enum):
 class Trouble(NamedTuple):
     """One thing that went wrong.
 
-    `text` is what a postmaster reads: octets without line ends, built from values that may be hostile (reports
-    clean them).  `reply` is what the server said, if it said anything.  `remote` is the name and address that were
-    tried, as in `smtp; 500 (connect to NAME [ADDRESS]: …)`.
+    `text` is what a postmaster reads: octets without line ends, built from values that may be hostile
+    (reports clean them).  `reply` is what the server said, if it said anything.  `remote` is the name and
+    address that were tried, as in `smtp; 500 (connect to NAME [ADDRESS]: …)`.
     """
 
     kind: Kind
     text: bytes
     reply: Reply | None = None
     remote: bytes = b""
+
+
+class Peer(NamedTuple):
+    """Whom a verdict comes from, as a notary names it: `dns; mx.example`,
+    `192.0.2.1|25|198.51.100.2|40112`.
+    """
+
+    remote: bytes = b""
+    address: bytes = b""

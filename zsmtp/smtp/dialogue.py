@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from zsmtp.smtp.capability import Capabilities
 from zsmtp.smtp.event import Broken, Event, Left
-from zsmtp.smtp.patience import Awaits, Timeouts, patience
+from zsmtp.smtp.manner import Manner
+from zsmtp.smtp.patience import Awaits, patience
 from zsmtp.smtp.reply import Reply, ReplyReader
 from zsmtp.trouble import Kind, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from zsmtp.smtp.transaction import Recipient, Transaction
 
@@ -31,13 +32,10 @@ __all__ = [
     "PIECE",
     "Awaited",
     "Dialogue",
-    "Esmtp",
     "Group",
-    "Manner",
     "State",
     "Stream",
     "Table",
-    "Tls",
 ]
 
 PIECE: Final = 65536
@@ -63,40 +61,13 @@ class State(Enum):
     OVER = "over"
 
 
-class Esmtp(Enum):
-    """When EHLO is used.  Source: smtp(8zm), options -E and -77."""
-
-    ALWAYS = "always"
-    IF_ANNOUNCED = "if the greeting says ESMTP"
-    NEVER = "never"
-
-
-class Tls(Enum):
-    """What is done about STARTTLS."""
-
-    NEVER = "never"
-    OPPORTUNISTIC = "where it is offered"
-    REQUIRED = "no mail without it"
-
-
-class Manner(NamedTuple):
-    """How we conduct a session: what we call ourselves and what we make use of."""
-
-    name: bytes = b"localhost"
-    lmtp: bool = False
-    esmtp: Esmtp = Esmtp.ALWAYS
-    tls: Tls = Tls.NEVER
-    authenticate: bool = False
-    pipelining: bool = True
-    chunking: bool = True
-    timeouts: Timeouts = Timeouts()
-
-
 class Group(NamedTuple):
     """Commands that leave together, and what their replies will answer."""
 
     octets: bytes
     awaits: tuple[Awaited, ...]
+    shown: bytes | None = None
+    """what a transcript may show of it, where that is not all"""
 
 
 class Stream:
@@ -121,8 +92,10 @@ class Dialogue:
         "_reader",
         "answered",
         "capabilities",
+        "ended_in",
         "manner",
         "state",
+        "witness",
     )
 
     table: ClassVar[Table] = {}
@@ -131,6 +104,8 @@ class Dialogue:
         self.manner = manner
         self.state = State.GREETING
         self.capabilities = Capabilities()
+        self.ended_in: State | None = None
+        """Where the session was when it broke."""
         self.answered = 0
         """Complete replies so far: the owner begins a new deadline when this changes."""
         self._reader = ReplyReader()
@@ -139,6 +114,9 @@ class Dialogue:
         self._events: list[Event] = []
         self._flushed = True
         self._last_command = b"(connecting)"
+        self.witness: Callable[[str, bytes], None] | None = None
+        """Called with "w" and each command line, "r" and each reply line: for a transcript.  Never content.
+        """
 
     @property
     def patience(self) -> float | None:
@@ -180,6 +158,8 @@ class Dialogue:
                 outgoing.popleft()
                 octets = item.octets
                 self._awaited.extend(item.awaits)
+                if self.witness is not None:
+                    self._show("w", (item.shown or octets).splitlines())
             else:
                 try:
                     octets = item.next()
@@ -236,6 +216,8 @@ class Dialogue:
     def _answer(self, reply: Reply) -> None:
         """Let `reply` answer the head of what is awaited."""
         self.answered += 1
+        if self.witness is not None:
+            self._show("r", reply.lines)
         if not self._awaited:
             self._unasked(reply)
             return
@@ -249,6 +231,11 @@ class Dialogue:
         if reply.code == 421 and self.state not in (State.OVER, State.LEAVING):
             # RFC 5321 3.8: the server is closing, whatever it was asked
             self._break(Kind.CLOSING, b"the server is closing the connection", reply=reply)
+
+    def _show(self, kind: str, lines: Iterable[bytes]) -> None:
+        if self.witness is not None:
+            for line in lines:
+                self.witness(kind, line)
 
     def _absurd(self, reply: Reply) -> None:
         """A reply that has no meaning for what is awaited."""
@@ -278,7 +265,7 @@ class Dialogue:
         if self.state is not State.READY:
             text = self._opening_text(reply.lines if reply is not None else said, text)
         trouble = Trouble(kind, text, reply)
-        self.state = State.OVER
+        self.ended_in, self.state = self.state, State.OVER
         self._outgoing.clear()
         self._abandon(trouble)
         self._events.append(Broken(trouble))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from zsmtp.errors import Misuse
 from zsmtp.smtp import command
 from zsmtp.smtp.capability import Capabilities, capabilities
-from zsmtp.smtp.dialogue import CRLF, Dialogue, Esmtp, Group, Manner, State, Table, Tls
+from zsmtp.smtp.dialogue import CRLF, Dialogue, Group, State, Table
 from zsmtp.smtp.event import Broken, ChallengeReceived, Greeted, Left, MechanismsOffered, SecureNow
+from zsmtp.smtp.manner import Esmtp, Manner, Tls
 from zsmtp.smtp.patience import Awaits
 from zsmtp.trouble import Kind, Trouble
 
@@ -51,11 +52,11 @@ class Opening(Dialogue):
         """Begin an exchange; `initial` is base64.  Source: RFC 4954 section 4."""
         self._last_command = b"AUTH " + mechanism
         line = self._last_command if initial is None else self._last_command + b" " + initial
-        self._send(command.response(line), Awaits.AUTH)
+        self._send_secret(line, self._last_command)
 
     def answer(self, response: bytes) -> None:
         """Answer a challenge; `response` is base64, or `*` to give up."""
-        self._outgoing.append(Group(command.response(response) + CRLF, ((Awaits.AUTH, None, None),)))
+        self._send_secret(response, b"***")
 
     def refrain(self) -> None:
         """Go on without authentication."""
@@ -69,6 +70,9 @@ class Opening(Dialogue):
             self._say_quit()
 
     # Steps
+
+    def _send_secret(self, line: bytes, shown: bytes) -> None:
+        self._outgoing.append(Group(command.response(line) + CRLF, ((Awaits.AUTH, None, None),), shown))
 
     def _greeted(self, reply: Reply, _: None, __: None) -> None:
         manner = self.manner
@@ -116,7 +120,7 @@ class Opening(Dialogue):
 
     def _hello_refused(self, reply: Reply, _: None, __: None) -> None:
         # RFC 5321 4.1.4: a server that does not know EHLO is greeted with HELO
-        if reply.code >= 500 and not self.manner.lmtp and not self.is_secure:
+        if reply.code >= 500 and not self.manner.lmtp and self.manner.falls_back and not self.is_secure:
             self._helo()
         else:
             self._refused(Kind.HELLO_REFUSED, reply)
@@ -153,6 +157,7 @@ class Opening(Dialogue):
     def _refused(self, kind: Kind, reply: Reply, why: bytes = b"") -> None:
         """The session cannot be opened: tell, and say goodbye as RFC 5321 3.1 wants it."""
         trouble = Trouble(kind, self._opening_text(reply.lines, why), reply)
+        self.ended_in = self.state
         self._say_quit()
         self._events.append(Broken(trouble))
 

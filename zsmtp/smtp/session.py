@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zsmtp.errors import Misuse
 from zsmtp.smtp import command
-from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Esmtp, Group, Manner, State, Stream, Table, Tls
+from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Group, State, Stream, Table
 from zsmtp.smtp.event import RecipientAnswered, TransactionFinished
+from zsmtp.smtp.manner import Esmtp, Manner, Tls
 from zsmtp.smtp.opening import Opening
 from zsmtp.smtp.patience import Awaits
 from zsmtp.trouble import Kind, Trouble
@@ -66,6 +67,11 @@ class Session(Opening):
         return self.state is State.READY and not (
             self._awaited or self._outgoing or self._current or self._previous
         )
+
+    @property
+    def awaits_final(self) -> bool:
+        """Whether a message has left and what became of it is not known: the worst moment to stop."""
+        return any(one is not None and one.data_sent for one in (self._previous, self._current))
 
     def begin(self, transaction: Transaction, *, reset: bool = False) -> None:
         """Announce the next message, after RSET if `reset`: a connection that was idle may be dead."""

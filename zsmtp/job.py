@@ -1,0 +1,331 @@
+"""One control file restricted to one destination: the unit that is fed, locked, delivered and reported.
+
+`open_job` opens the message file first and locks the recipients then, so that a missing file never leaves a
+lock. `Job.prepare` makes the transaction for some of its recipients and one server; `Job.settle` tells what
+became of a recipient: first to the control file, then to whoever asked.  The order of steps is such that a
+crash between any two costs at most a second delivery or a second report, never a loss and never a false
+success:
+
+delivered   mark `+`, then the diagnostic line if the sender wants to know, then the report
+failed      diagnostic line appended and durable, mark `-`, then the report
+deferred    lock released, then the report
+
+Source: spool format, diagnostics; smtp(8zm), section INTERFACE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from zsmtp import plan, policy
+from zsmtp.errors import SpoolError
+from zsmtp.message.form import Ability, Refusal, Wishes, choose
+from zsmtp.message.wire import Facts, examine
+from zsmtp.policy import Outcome, Verdict, Word
+from zsmtp.spool import report
+from zsmtp.spool.body import MessageFile
+from zsmtp.spool.layout import message_path
+from zsmtp.spool.mark import OpenControlFile
+from zsmtp.trouble import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from zsmtp.plan import Batch
+    from zsmtp.smtp.capability import Capabilities
+    from zsmtp.smtp.transaction import Transaction
+    from zsmtp.spool.records import Recipient
+
+__all__ = ["Conduct", "Job", "Settled", "open_job"]
+
+_MISSING = (
+    b"message file is missing(!) -- possibly due to delivery scheduler restart.  "
+    b"Consider resending your message"
+)
+
+
+class _Unusable(SpoolError):
+    """The control file does not even name a message file."""
+
+
+class Settled(NamedTuple):
+    """A recipient's fate as it was told; `line` is the report for the scheduler."""
+
+    job: Job
+    recipient: Recipient
+    verdict: Verdict
+    peer: Peer
+    line: bytes
+
+
+class Conduct(NamedTuple):
+    """How jobs are handled in this process.
+
+    `agent` names us in a notary (`smtp[4242]`); `report` is called once for each recipient, `finished` once
+    for each job, `warn` with a line for the postmaster; `clock` gives seconds since 1970.
+    """
+
+    channel: bytes
+    agent: bytes
+    wishes: Wishes
+    lmtp: bool
+    ignore_ezmlm: bool
+    report: Callable[[Settled], None]
+    finished: Callable[[Job], None]
+    warn: Callable[[str], None]
+    clock: Callable[[], float]
+
+
+class Job:
+    """Recipients of one control file for one destination, locked by us until each is settled."""
+
+    __slots__ = ("_conduct", "_facts", "_file", "_message", "_open", "host", "path", "recipients")
+
+    def __init__(
+        self,
+        path: str,
+        host: bytes,
+        conduct: Conduct,
+        file: OpenControlFile,
+        message: MessageFile | None,
+        recipients: Sequence[Recipient],
+    ) -> None:
+        self.path = path
+        self.host = host
+        self.recipients = recipients
+        self._conduct = conduct
+        self._file = file
+        self._message = message
+        self._facts: Facts | None = None
+        self._open = {recipient.offset for recipient in recipients}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every recipient is settled."""
+        return not self._open
+
+    @property
+    def log_identity(self) -> bytes:
+        """The Message-Id, or `none`."""
+        return self._file.control.log_identity
+
+    @property
+    def spool_id(self) -> str:
+        """What logs of all programs call this message."""
+        return self._message.spool_id if self._message is not None else "-"
+
+    def batches(self) -> Iterator[Batch]:
+        """Give the recipients as they may share transactions; settle those that no server can be offered."""
+        offered = []
+        for recipient in self.recipients:
+            problem = plan.problem_of(recipient)
+            if problem is None:
+                offered.append(recipient)
+            else:
+                self.settle(recipient, policy.judge_problem(*problem))
+        for group in plan.groups(offered):
+            yield from plan.batches(group, ignore_ezmlm=self._conduct.ignore_ezmlm)
+
+    def prepare(self, batch: Batch, able: Capabilities) -> Transaction | None:
+        """Make the transaction for a server, or settle the batch and return None.
+
+        Raises SpoolError where the message file cannot be read.
+        """
+        message = self._message
+        assert message is not None
+        if self._facts is None:
+            self._facts = examine(message.pieces)
+        headers = batch.recipients[0].headers
+        assert headers is not None
+        form = choose(
+            headers.octets,
+            message.pieces,
+            self._facts,
+            ability=Ability(able.eight_bit_mime, able.smtputf8),
+            wishes=self._conduct.wishes,
+            recipients=[(recipient.quad.user, recipient.orcpt) for recipient in batch.recipients],
+        )
+        if isinstance(form, Refusal):
+            self._settle_all(batch, policy.judge_problem(form.status, form.text.encode(errors="replace")))
+            return None
+        if able.size and form.size > able.size:
+            self._settle_all(batch, policy.judge_size(form.size, able.size))
+            return None
+        for note in form.notes:
+            self._conduct.warn(f"{self.path}: {note}")
+        ascii_only = self._settle_non_ascii(batch, able)
+        if ascii_only is None:
+            return None
+        smtputf8 = form.smtputf8 or not all(one.quad.user.isascii() for one in ascii_only.recipients)
+        return plan.transaction(
+            self._file.control,
+            ascii_only,
+            form,
+            eight_bit=form.eight_bit,
+            smtputf8=smtputf8,
+            lmtp=self._conduct.lmtp,
+            spool_id=message.spool_id,
+            now=self._conduct.clock(),
+        )
+
+    def settle(self, recipient: Recipient, verdict: Verdict, peer: Peer = Peer()) -> None:  # noqa: B008  a value
+        """Tell what became of `recipient`, once: a second verdict is not heard."""
+        if recipient.offset not in self._open:
+            return
+        self._open.discard(recipient.offset)
+        match verdict.outcome:
+            case Outcome.DELIVERED:
+                self._mark_delivered(recipient, verdict, peer)
+            case Outcome.FAILED:
+                verdict = self._mark_failed(recipient, verdict, peer)
+            case Outcome.DEFERRED:
+                self._file.release(recipient)
+        line = self._report_line(recipient, verdict, peer)
+        self._conduct.report(Settled(self, recipient, verdict, peer, line))
+        if not self._open:
+            self._close()
+            self._conduct.finished(self)
+
+    def _settle_all(self, batch: Batch, verdict: Verdict) -> None:
+        for recipient in batch.recipients:
+            self.settle(recipient, verdict)
+
+    def _settle_non_ascii(self, batch: Batch, able: Capabilities) -> Batch | None:
+        """Without SMTPUTF8 only ASCII addresses can be said.  Source: RFC 6531 section 3.2, RFC 6533
+        (X.6.7).
+        """
+        if able.smtputf8:
+            return batch
+        sender = batch.recipients[0].sender
+        bad_sender = sender is not None and not sender.is_null and not sender.quad.user.isascii()
+        said = []
+        for recipient in batch.recipients:
+            if recipient.quad.user.isascii() and not bad_sender:
+                said.append(recipient)
+            else:
+                text = b"the address is not ASCII and the server does not offer SMTPUTF8"
+                self.settle(recipient, policy.judge_problem(b"5.6.7 (non-ASCII address not permitted)", text))
+        return batch._replace(recipients=tuple(said)) if said else None
+
+    def _mark_delivered(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> None:
+        if not self._file.delivered(recipient):
+            self._conduct.warn(
+                f"{self.path}: recipient at {recipient.offset} is no longer ours; was delivered"
+            )
+        if verdict.word is Word.OK_RECORDED:
+            try:
+                self._file.append_diagnostic(self._diagnostic_line(recipient, verdict, peer))
+            except SpoolError as error:  # it is delivered all the same: only the sender will not hear of it
+                self._conduct.warn(str(error))
+
+    def _mark_failed(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> Verdict:
+        """Record a failure; where that is not possible nobody would tell the sender, so it is tried again."""
+        try:
+            self._file.append_diagnostic(self._diagnostic_line(recipient, verdict, peer))
+        except SpoolError as error:
+            self._conduct.warn(str(error))
+            self._file.release(recipient)
+            return verdict._replace(
+                outcome=Outcome.DEFERRED,
+                word=Word.DEFERRED,
+                status=b"4.3.0 (failure could not be recorded)",
+                text=verdict.text + b"\r" + str(error).encode(errors="replace"),
+            )
+        self._file.failed(recipient)
+        return verdict
+
+    def _notary(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> bytes:
+        return report.notary(
+            recipient.quad.user,
+            verdict.action,
+            verdict.status,
+            verdict.diagnostic,
+            peer.remote,
+            peer.address,
+            self._conduct.agent,
+        )
+
+    def _diagnostic_line(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> bytes:
+        return report.diagnostic_line(
+            recipient.offset,
+            recipient.headers.offset if recipient.headers is not None else -1,
+            recipient.notary_offset,
+            int(self._conduct.clock()),
+            self._notary(recipient, verdict, peer),
+            verdict.text,
+        )
+
+    def _report_line(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> bytes:
+        # ok and error2: the scheduler has the notary from the control file, or needs none
+        is_open = verdict.outcome is Outcome.DEFERRED
+        notary = self._notary(recipient, verdict, peer) if is_open else b""
+        return report.report_line(
+            self._file.control.file_id, recipient.offset, notary, verdict.word.value, verdict.text
+        )
+
+    def _close(self) -> None:
+        self._file.close()
+        if self._message is not None:
+            self._message.close()
+
+
+def open_job(
+    path: str, host: bytes, conduct: Conduct, accepts: Callable[[bytes], bool] | None = None
+) -> Job | None:
+    """Open a control file and lock its recipients for this destination.
+
+    `path` is relative to the current directory (POSTOFFICE/transport).  Returns None where nothing is to be
+    done. Where the message file is of no use the recipients are settled here and the job that comes back is
+    finished. Raises SpoolError where the control file is of no use: nothing was locked.
+    """
+    file = OpenControlFile.open(path)
+    try:
+        control = file.control
+        for problem in control.problems:
+            conduct.warn(f"{path}: line {problem.line}: {problem.text}")
+        recipients = plan.select(control, conduct.channel, host, accepts)
+        if not recipients:
+            file.close()
+            return None
+        verdict: Verdict | None = None
+        message: MessageFile | None = None
+        try:
+            message = _open_message(path, file)
+        except _Unusable:
+            raise
+        except SpoolError as error:
+            conduct.warn(str(error))
+            verdict = _without_message(error)
+        locked = file.lock_all(recipients)
+        if not locked:
+            file.close()
+            if message is not None:
+                message.close()
+            return None
+    except BaseException:
+        file.close()
+        raise
+    job = Job(path, host, conduct, file, message, locked)
+    if verdict is not None:
+        for recipient in locked:
+            job.settle(recipient, verdict)
+    return job
+
+
+def _open_message(path: str, file: OpenControlFile) -> MessageFile:
+    control = file.control
+    if control.message_name is None:
+        raise SpoolError(
+            f"{path}: there is no usable i line, so no message file; mend or remove the control file"
+        )
+    if control.body_offset is None:
+        raise SpoolError(f"{path}: there is no usable o line, so no body; mend or remove the control file")
+    return MessageFile.open(message_path(path, control.message_name), control.body_offset)
+
+
+def _without_message(error: SpoolError) -> Verdict:
+    if error.temporary:
+        return policy.judge_problem(
+            b"4.3.0 (message file cannot be used)", str(error).encode(errors="replace")
+        )
+    return policy.judge_problem(b"5.3.0 (message file is missing)", _MISSING)
