@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-from tests.real.certificate import make_certificate
 from tests.real.peer import Delivered, Peer
 from tests.real.process import Program
 
@@ -24,9 +23,9 @@ class Aiosmtpd(Peer):
         return None if found else "aiosmtpd is not installed (it comes with zsmtp[test])"
 
     def _launch(self, output: Path) -> Program:
-        files = make_certificate(self.folder, "aiosmtpd.example")
+        files = self.certify("aiosmtpd.example")
         script = Path(__file__).with_name("aiosmtpd_server.py")
-        words = [sys.executable, "-P", str(script), str(self.mail), str(files.certificate), str(files.key)]
+        words = [sys.executable, "-P", str(script), str(self.mail), *map(str, files)]
         program = Program(words, output)
         chosen = self.mail / "port"
         program.wait_until(chosen.exists, 15.0, "the port of aiosmtpd")

@@ -7,7 +7,6 @@ import pwd
 import shutil
 from pathlib import Path
 
-from tests.real.certificate import make_certificate
 from tests.real.peer import Delivered, Peer, address_in, free_port
 from tests.real.process import Program
 
@@ -45,7 +44,7 @@ class Exim(Peer):
         binary = self.folder / "exim4"
         shutil.copy(found, binary)
         owner = pwd.getpwnam("Debian-exim")
-        files = make_certificate(self.folder, "exim.example")
+        files = self.certify("exim.example")
         for folder in ("spool", "log"):
             (self.folder / folder).mkdir(exist_ok=True)
         for path in (*files, self.mail, self.folder / "spool", self.folder / "log"):
@@ -70,8 +69,8 @@ message_size_limit = 250M
 host_lookup =
 rfc1413_hosts =
 tls_advertise_hosts = *
-tls_certificate = {files.certificate}
-tls_privatekey = {files.key}
+tls_certificate = {files[0]}
+tls_privatekey = {files[1]}
 pipelining_advertise_hosts = *
 chunking_advertise_hosts = *
 dsn_advertise_hosts = *

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from twisted.trial.unittest import TestCase as DeferredTestCase
 
 from tests.real.process import Program, ProgramFailed
+from zsmtp.testing.certificate import certificate
 
 __all__ = ["Delivered", "Peer", "address_in", "free_port", "start"]
 
@@ -88,6 +89,15 @@ class Peer(ABC):
             return smtplib.LMTP(str(self.socket_path), timeout=seconds)
         assert self.port is not None
         return kind("127.0.0.1", self.port, "client.example", timeout=seconds)
+
+    def certify(self, name: str) -> tuple[Path, Path]:
+        """Write certificate and key for `name` and the loopback, and `authority.pem`, who signed them."""
+        credentials = certificate(name, "localhost", "127.0.0.1")
+        files = (self.folder / "certificate.pem", self.folder / "key.pem")
+        files[0].write_bytes(credentials.certificate)
+        files[1].write_bytes(credentials.key)
+        (self.folder / "authority.pem").write_bytes(credentials.authority)
+        return files
 
     @abstractmethod
     def delivered(self) -> list[Delivered]:

@@ -116,7 +116,7 @@ class Tls(SynchronousTestCase):
     def protocol(self, peer: Peer) -> str:
         peer = start(self, peer)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(peer.folder / "certificate.pem")
+        context.load_verify_locations(peer.folder / "authority.pem")
         with peer.connect() as client:
             client._host = "localhost"  # type: ignore[attr-defined]  # the name that starttls() checks
             client.starttls(context=context)
