@@ -110,6 +110,7 @@ class ScriptPeer:
         self._started = False
         self._secured = False
         self._is_alone = False  # the client has closed
+        self._reads = True  # a server that has stopped reading keeps the connection
         self._minds_more = True  # whether octets after the end of the script are a problem
         self._play = self._whole(steps)
 
@@ -148,7 +149,8 @@ class ScriptPeer:
     def _whole(self, steps: tuple[Step, ...]) -> Generator[None]:
         try:
             yield from self._block(steps)
-            self._actions.append(Turn.LEAVE)
+            if self._reads:
+                self._actions.append(Turn.LEAVE)
         except _OutOfPlace as error:
             self.problems.append(str(error))
             self._actions.append(Turn.CLOSE)
@@ -213,6 +215,8 @@ class ScriptPeer:
                 while True:
                     self._buffer.clear()
                     yield
+            case Turn.STOP_READING:
+                self._reads = False
             case Turn.CLOSE | Turn.RESET:
                 self._minds_more = False
 

@@ -50,7 +50,9 @@ def records(octets: bytes) -> list[tuple[int, bytes]]:
 
     An empty line outside an `m` block hides the record after it; an `m` block runs to its empty line.
     """
-    starts = [0] if octets else []
+    if not octets:
+        return []
+    starts = [0]
     position = 0
     while True:
         end = octets.find(b"\n", position)
