@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.mail.smtp import ESMTPSender
 from zope.interface import implementer
@@ -32,7 +33,7 @@ from zsmtp.smtp.event import (
     SecureNow,
     TransactionFinished,
 )
-from zsmtp.smtp.patience import Timeouts
+from zsmtp.smtp.patience import QUIT_SECONDS, Timeouts
 from zsmtp.smtp.session import Manner, Session, State, Tls
 from zsmtp.trouble import Kind, Trouble
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from zsmtp.smtp.transaction import Recipient, Transaction
 
 __all__ = ["DeliverySender"]
+
+_HANDSHAKE_LOST = Trouble(Kind.TLS_FAILED, b"the server closed the connection in the TLS handshake")
 
 
 @implementer(IHandshakeListener)
@@ -72,7 +75,10 @@ class DeliverySender(ESMTPSender):
         self._outlet: Outlet | None = None
         self._deadline: float | None = None
         self._answered = -1
-        self._is_over = False
+        self._fires_at: float | None = None
+        self._was_sending = False
+        self._has_told = False  # sessionEnded was called
+        self._is_closed = False  # the connection is being given up: nothing more is sent
         self._authenticator: Any = None
         self._stock: StockMail | None = None
 
@@ -97,11 +103,12 @@ class DeliverySender(ESMTPSender):
     def timeoutConnection(self) -> None:
         """The timer has fired: early, if the deadline has moved since it was set."""
         assert self.clock is not None
-        if self._deadline is None or self._is_over:
+        self._fires_at = None
+        if self._deadline is None:
             return
         left = self._deadline - self.clock.seconds()
         if left > 0.001:
-            self.setTimeout(left)
+            self._arm(left)
             return
         writing = self._outlet is not None and self._outlet.is_sending
         for event in self.session.expired(writing=writing):
@@ -112,12 +119,17 @@ class DeliverySender(ESMTPSender):
         """Whatever was open ends here, for whatever reason the connection went."""
         self.setTimeout(None)
         self._deadline = None
-        trouble = None
-        if reason is not None and self.session.state is State.SECURING:
-            trouble = Trouble(Kind.TLS_FAILED, b"TLS handshake: " + _reason(reason))
-        for event in self.session.lost(trouble):
+        self._is_closed = True
+        for event in self.session.lost(self._why_lost(reason)):
             self._handle(event)
         self._end(None)
+
+    def _why_lost(self, reason: Failure | None) -> Trouble | None:
+        if reason is None or reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+            return None if self.session.state is not State.SECURING else _HANDSHAKE_LOST
+        if self.session.state is State.SECURING:
+            return Trouble(Kind.TLS_FAILED, b"TLS handshake: " + _reason(reason))
+        return Trouble(Kind.HUNG_UP, b"connection lost: " + _reason(reason))
 
     def sendError(self, exc: Any) -> None:
         """Tell a stock factory of an abnormal end, once."""
@@ -169,8 +181,7 @@ class DeliverySender(ESMTPSender):
     def leave(self) -> None:
         """Say goodbye and close."""
         self.session.leave()
-        for event in self.session.poll():
-            self._handle(event)
+        self._look()
         self.proceed()
 
     def drop(self, trouble: Trouble) -> None:
@@ -187,11 +198,9 @@ class DeliverySender(ESMTPSender):
             if transaction is None or not session.has_room:
                 break
             self.beginTransaction(transaction)
-        if self._outlet is not None and not self._is_over:
+        if self._outlet is not None and not self._is_closed:
             self._outlet.send()
-            if session.state is State.OVER:
-                for event in session.poll():
-                    self._handle(event)
+            self._look()
         self._reckon()
 
     def beginTransaction(self, transaction: Transaction) -> None:
@@ -218,21 +227,32 @@ class DeliverySender(ESMTPSender):
                 self._respond(challenge)
             case Broken(trouble):
                 self._end(trouble)
-                if self.session.state is not State.LEAVING:
+                if self.session.state is State.OVER:
                     self._drop()
             case Left():
                 self._end(None)
-                if self.transport is not None:
-                    self.transport.loseConnection()
+                self._close()
+
+    def _look(self) -> None:
+        """See what sending has led to: reading the message may have failed."""
+        for event in self.session.poll():
+            self._handle(event)
 
     def _end(self, trouble: Trouble | None) -> None:
-        if not self._is_over:
-            self._is_over = self.session.state is State.OVER
+        if not self._has_told:
+            self._has_told = True
             self.sessionEnded(trouble)
-            self._is_over = True
+
+    def _close(self) -> None:
+        """Close in peace; a peer that does not let go is cut off a little later."""
+        if not self._is_closed and self.clock is not None:
+            self._is_closed = True
+            self._deadline = self.clock.seconds() + QUIT_SECONDS
+            self._arm(QUIT_SECONDS)
+            self.transport.loseConnection()
 
     def _drop(self) -> None:
-        self._is_over = True
+        self._is_closed = True
         self._deadline = None
         self.setTimeout(None)
         if self.transport is not None:
@@ -252,8 +272,7 @@ class DeliverySender(ESMTPSender):
             self.drop(Trouble(Kind.AUTH_FAILED, b"no mechanism that both sides have can be used here"))
         else:
             self.session.refrain()
-            for event in self.session.poll():
-                self._handle(event)
+            self._look()
 
     def _respond(self, challenge: bytes) -> None:
         try:
@@ -270,29 +289,35 @@ class DeliverySender(ESMTPSender):
     def _progressed(self) -> None:
         """The peer has taken octets that waited for it."""
         self._deadline = None
+        self._look()
         self._reckon()
 
     def _reckon(self) -> None:
         """Find the deadline that runs now; the timer is only touched when it must fire earlier."""
         session = self.session
-        if self._is_over and session.state is not State.LEAVING:
+        if self._is_closed:
             return
-        if self._outlet is not None and self._outlet.is_sending:
-            seconds: float | None = session.manner.timeouts.write
-            begins = self._deadline is None
-        else:
-            seconds = session.patience
-            begins = self._deadline is None or self._answered != session.answered
+        is_sending = self._outlet is not None and self._outlet.is_sending
+        seconds = session.manner.timeouts.write if is_sending else session.patience
         if seconds is None:
             self._deadline = None
             return
-        if not begins:
+        changed = self._was_sending is not is_sending or (
+            not is_sending and self._answered != session.answered
+        )
+        if self._deadline is not None and not changed:
             return
         assert self.clock is not None
+        self._was_sending = is_sending
         self._answered = session.answered
         self._deadline = self.clock.seconds() + seconds
-        if self.timeOut is None or self.timeOut > seconds:
-            self.setTimeout(seconds)
+        if self._fires_at is None or self._fires_at > self._deadline:
+            self._arm(seconds)
+
+    def _arm(self, seconds: float) -> None:
+        assert self.clock is not None
+        self._fires_at = self.clock.seconds() + seconds
+        self.setTimeout(seconds)
 
     def _stock_manner(self) -> Manner:
         """What the attributes of the superclass ask for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["Awaits", "Timeouts", "patience"]
+__all__ = ["QUIT_SECONDS", "Awaits", "Timeouts", "patience"]
 
 
 class Awaits(IntEnum):
