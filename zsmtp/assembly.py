@@ -85,6 +85,7 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
     from zsmtp.deliver import Equipment
     from zsmtp.destination import RouteRules
     from zsmtp.job import Conduct
+    from zsmtp.net.interfaces import local_addresses, read_self_addresses
     from zsmtp.net.resolve import Resolver
     from zsmtp.net.tls import ClientContexts
     from zsmtp.smtp.manner import Esmtp, Manner, Tls
@@ -92,6 +93,19 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
     name = settings.hello_name or socket.gethostname()
     resolver = Resolver(reactor, servers=settings.nameservers or None, random=SystemRandom())
     contexts = ClientContexts()
+    own_names = frozenset({name.lower(), socket.gethostname().lower()})
+    known_as = read_self_addresses(environment.get("SELFADDRESSES"))
+
+    def rules() -> RouteRules:
+        return RouteRules(
+            port=settings.port,
+            use_mx=settings.use_mx,
+            allow_self=settings.allow_self,
+            prefer_inet6=settings.prefer_inet6,
+            own_names=own_names,
+            own_addresses=local_addresses() | known_as,
+        )
+
     is_esmtp = settings.esmtp is not Esmtp.NEVER
     agent.conduct = Conduct(
         channel=os.fsencode(settings.channel),
@@ -114,14 +128,7 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
             pipelining=settings.pipelining,
             timeouts=settings.timeouts,
         ),
-        rules=RouteRules(
-            port=settings.port,
-            use_mx=settings.use_mx,
-            allow_self=settings.allow_self,
-            prefer_inet6=settings.prefer_inet6,
-            own_names=frozenset({name.lower(), socket.gethostname().lower()}),
-            own_addresses=frozenset(),
-        ),
+        rules=rules,
         find=resolver.find,
         context_for=contexts.creator_for,
         broken_tls={},

@@ -51,14 +51,14 @@ TLS_FORGIVEN: Final = 3600.0
 class Equipment(NamedTuple):
     """What all deliveries of a process share.
 
-    `find` resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a
-    server name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to
-    fail.
+    `rules` gives what the options say of routes, and this machine's addresses as they are now; `find`
+    resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a server
+    name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail.
     """
 
     reactor: Any
     manner: Manner
-    rules: RouteRules
+    rules: Callable[[], RouteRules]
     find: Callable[[Target, RouteRules], Deferred[Route | Trouble]]
     context_for: Callable[[str], Any]
     broken_tls: dict[str, float]
@@ -289,7 +289,7 @@ class Delivery:
             if isinstance(self._target, Trouble):
                 found = self._target
             else:
-                found = await self._equipment.find(self._target, self._equipment.rules)
+                found = await self._equipment.find(self._target, self._equipment.rules())
             if isinstance(found, Trouble):
                 self._give_up([(found, Peer(found.remote))])
                 return
