@@ -8,6 +8,7 @@ and -X; ZENV SELFADDRESSES.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import pairwise
 
 __all__ = ["local_addresses", "read_self_addresses"]
 
@@ -46,7 +47,7 @@ def _lines(path: str) -> list[str]:
 def _inet(lines: list[str]) -> set[IPv4Address | IPv6Address]:
     """An address stands in the line before `/32 host LOCAL`."""
     found: set[IPv4Address | IPv6Address] = set()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if "/32 host LOCAL" in line:
             try:
                 found.add(IPv4Address(before.split()[-1]))
