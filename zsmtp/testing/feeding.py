@@ -132,6 +132,10 @@ class Feeding:
             return self._next_thread()
         return []
 
+    def expect(self, lines: int) -> None:
+        """Note lines that were sent and are no jobs: each must be answered by a `#hungry`."""
+        self.overfed += lines
+
     def receive(self, line: bytes) -> list[bytes]:
         """Take a line of the agent, without its NL; return the lines that are to be sent now."""
         match read_line(line):

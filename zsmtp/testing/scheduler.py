@@ -222,8 +222,9 @@ class SchedulerStandIn:
         while self._output is not None and self._clock() < until:
             self._once(0.01)
 
-    def send(self, octets: bytes) -> None:
-        """Write octets of the test's own, behind the back of the books."""
+    def send(self, octets: bytes, *, lines: int = 0) -> None:
+        """Write octets of the test's own; the agent owes a `#hungry` for so many lines in them."""
+        self.feeding.expect(lines)
         self._unwritten += octets
         self._note(">", octets)
 
