@@ -163,7 +163,8 @@ class Agent:
         """Say goodbye to the current destination."""
         if self._delivery is not None:
             self._delivery.leave()
-            self._leaving.append(self._delivery)
+            if not self._delivery.is_over:  # else nothing will come of it that wakes us
+                self._leaving.append(self._delivery)
             self._delivery = None
 
     def _next_job(self) -> Job | None:
