@@ -71,7 +71,7 @@ def _header_lines(name: str, headers: HeaderBlock) -> bytes:
     octets = headers.octets
     whole = not octets or octets.endswith(b"\n")
     if not whole or b"\0" in octets or b"\n\n" in octets or octets.startswith(b"\n"):
-        raise SpoolError(f"{name}: a header block must be whole lines without an empty line or a NUL")
+        raise SpoolError(f"{name}: a header is whole lines; give it without empty lines and NULs")
     return b"m\n" + octets
 
 

@@ -75,6 +75,7 @@ def submit(
     """
     if not recipients:
         raise SpoolError("a message without recipients cannot be submitted; name one at least")
+    hash_directory(0, hash_levels)  # a wrong number must fail before anything is written
     header, body = _parted(message)
     envelope = b"".join(
         [
@@ -177,8 +178,7 @@ def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) ->
     spare: list[str] = []
     try:
         while True:
-            message = _write(queue, octets, _MESSAGE_MODE)
-            number = os.stat(message).st_ino
+            message, number = _write(queue, octets, _MESSAGE_MODE)
             name = hash_directory(number, levels) + str(number)
             names = os.path.join(queue, name), os.path.join(transport, name)
             if not any(map(os.path.lexists, names)):
@@ -190,7 +190,7 @@ def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) ->
                 )
         written.append(message)
         control.message_name = b"%d" % number
-        written.append(_write(transport, compose(control), _CONTROL_MODE))
+        written.append(_write(transport, compose(control), _CONTROL_MODE)[0])
         for index, path in enumerate(names):
             directory = os.path.dirname(path)
             os.makedirs(directory, mode=0o2750, exist_ok=True)
@@ -206,8 +206,8 @@ def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) ->
     return Submitted(name, number)
 
 
-def _write(directory: str, octets: bytes, mode: int) -> str:
-    """Write a hidden file durably and return its path; on failure leave none."""
+def _write(directory: str, octets: bytes, mode: int) -> tuple[str, int]:
+    """Write a hidden file durably and return its path and inode number; on failure leave none."""
     fd, path = tempfile.mkstemp(prefix=".", dir=directory)
     try:
         try:
@@ -216,12 +216,12 @@ def _write(directory: str, octets: bytes, mode: int) -> str:
             while view:
                 view = view[os.write(fd, view) :]
             os.fsync(fd)
+            return path, os.fstat(fd).st_ino
         finally:
             os.close(fd)
     except BaseException:
         os.unlink(path)
         raise
-    return path
 
 
 def _synchronise(directory: str) -> None:
