@@ -39,11 +39,8 @@ PATIENCE = 60.0
 """Seconds without any event after which the agent is taken for hung."""
 
 OVERFEED = 60
-LOAD = 40
-"""Messages that are written into the spool whenever the agent has nothing to do."""
-
-KILL_WITHIN = 0.25
-"""A kill comes this many seconds after the first `#hungry` at the latest."""
+KILL_WITHIN = 0.2
+"""A kill under load comes at most this many seconds after the first job was answered."""
 
 _WORDS = (b"ok", b"ok2", b"ok3", b"error", b"error2", b"deferred", b"deferall", b"deferback", b"retryat")
 _REPORT = re.compile(rb"([0-9]+)/([0-9]+)\t([^\t]*)\t([a-z0-9]+)( [^\t]*)?")
@@ -69,13 +66,18 @@ WAYS = {
 
 
 class Account(NamedTuple):
-    """The outcome; `in_flight` counts the recipients, over all kills, that a kill may have doubled."""
+    """The outcome.
+
+    `in_flight` counts the recipients, over all kills, that a kill may have doubled; of those that were
+    `repeated`, `answered` had their final reply on its way before the kill.
+    """
 
     rounds: int
     recipients: int
     lost: list[str]
     lies: list[str]
     repeated: int
+    answered: int
     unexcused: list[str]
     in_flight: int
     remarks: list[bytes]
@@ -85,9 +87,12 @@ class Account(NamedTuple):
             f"{len(self.lost)} lost, {len(self.lies)} lies, {len(self.unexcused)} repeated without excuse"
         )
         lines = [f"{self.rounds} kills, {self.recipients} recipients: {counts}"]
+        lines += [
+            f"{self.in_flight} in flight, {self.repeated} of them repeated, {self.answered} answered before"
+        ]
         for name, texts in (("lost", self.lost), ("lie", self.lies), ("repeated", self.unexcused)):
             lines += [f"{name}: {text}" for text in texts[:10]]
-        if len(lines) > 1:
+        if len(lines) > 2:
             lines += [remark.decode("latin-1") for remark in self.remarks[-10:]]
         return "\n".join(lines)
 
@@ -96,9 +101,20 @@ class CrashLoop:
     """One spool, one server, many agents."""
 
     def __init__(
-        self, directory: Path, way: Way, command: Sequence[str], *, seed: int, connections: int = 10
+        self,
+        directory: Path,
+        way: Way,
+        command: Sequence[str],
+        *,
+        seed: int,
+        connections: int = 10,
+        load: int = 120,
     ) -> None:
-        """`command` starts the agent, without its options."""
+        """`command` starts the agent, without its options.
+
+        `load` messages are written into the spool whenever the agent has nothing to do.
+        """
+        self._load = load
         self._random = Random(seed)
         self._selector = selectors.DefaultSelector()
         self._office = Office(directory / "office", self._random)
@@ -133,7 +149,7 @@ class CrashLoop:
         """Kill `rounds` agents, let one finish, and account."""
         try:
             for number in range(rounds):
-                self._round(early=number % 8 == 7)
+                self._round(early=number % 4 == 3)
             self._complete()
             return self._account(rounds)
         finally:
@@ -141,11 +157,14 @@ class CrashLoop:
             self._selector.close()
 
     def _round(self, *, early: bool) -> None:
-        """One life of an agent that ends by a kill; an early one may come before the first `#hungry`."""
+        """One life of an agent that ends by a kill; an early one hits the start and the first job.
+
+        The others hit the load, which comes with the second batch: the first delivery takes its time.
+        """
         began = time.monotonic()
         self._spawn()
-        killer = threading.Timer(self._random.uniform(0.0, self._start), self._kill)
-        if early:
+        killer = threading.Timer(self._random.uniform(0.0, self._start), self._kill) if early else None
+        if killer is not None:
             killer.start()
         unanswered = 1
         batch: list[Letter] = []
@@ -154,18 +173,19 @@ class CrashLoop:
             if unanswered or self._ended:
                 self._turn()
                 continue
-            if not early and not batch:
+            if not early and batch and killer is None:
                 self._start = time.monotonic() - began
                 killer = threading.Timer(self._random.uniform(0.0, KILL_WITHIN), self._kill)
                 killer.start()
             if not self._todo:
-                self._todo = [self._office.write() for _ in range(LOAD)]
+                self._todo = [self._office.write() for _ in range(self._load)]
                 self._open += self._todo
             size = OVERFEED + 1 if batch else 1  # as the scheduler does: one job, then batches
             batch, self._todo = self._todo[:size], self._todo[size:]
             unanswered = len(batch)
             self._feed(batch)
-        killer.join()
+        if killer is not None:
+            killer.join()
         self._bury()
         if self._process.returncode != -signal.SIGKILL:
             self._lies.append(f"the agent ended by itself with status {self._process.returncode}")
@@ -261,7 +281,7 @@ class CrashLoop:
             self._turn()
         for connection in self._server.met:
             if self._killed_at is not None and (connection.ended_at or 0.0) >= self._killed_at:
-                connection.cut = True
+                connection.cut_at = self._killed_at
                 self._in_flight += len(connection.taken)
         self._server.met.clear()
         self._todo = self._open = [letter for letter in self._open if self._read_again(letter)]
@@ -303,7 +323,7 @@ class CrashLoop:
             self._lies.append(f"{addressee.address!r}: unknown word: {line!r}")
 
     def _is_answered(self, addressee: Addressee) -> bool:
-        return any(a.answered for a in self._server.acceptances.get(addressee.address, ()))
+        return any(a.answered_at for a in self._server.acceptances.get(addressee.address, ()))
 
     def _read_again(self, letter: Letter) -> bool:
         """Look at a control file as the scheduler does after a crash; true while something is to be done."""
@@ -328,7 +348,7 @@ class CrashLoop:
     def _account(self, rounds: int) -> Account:
         lost: list[str] = []
         unexcused: list[str] = []
-        repeated = recipients = 0
+        repeated = answered = recipients = 0
         for letter in self._office.letters.values():
             self._read_again(letter)
             for addressee in letter.addressees:
@@ -336,7 +356,9 @@ class CrashLoop:
                 taken = self._server.acceptances.get(addressee.address, [])
                 repeated += max(0, len(taken) - 1)
                 for acceptance in taken[:-1]:
-                    if not acceptance.connection.cut or acceptance.turn != acceptance.connection.turn:
+                    cut_at = acceptance.connection.cut_at or 0.0
+                    answered += (acceptance.answered_at or cut_at) < cut_at
+                    if not cut_at or acceptance.turn != acceptance.connection.turn:
                         unexcused.append(f"{addressee.address!r}")
                 if not taken and not addressee.is_refused:
                     lost.append(
@@ -346,4 +368,6 @@ class CrashLoop:
         damaged = [f"{address!r} came damaged" for address in self._server.damaged]
         # the files were read more than once
         lies = list(dict.fromkeys(self._lies + damaged))
-        return Account(rounds, recipients, lost, lies, repeated, unexcused, self._in_flight, self._remarks)
+        return Account(
+            rounds, recipients, lost, lies, repeated, answered, unexcused, self._in_flight, self._remarks
+        )

@@ -1,9 +1,9 @@
 """The server of the crash loop: it knows exactly what it took, and when it said so.
 
-An acceptance is written down before the final reply to it leaves, and its `answered` is set when that reply
-is with the kernel.  Whoever calls a recipient delivered without an answered acceptance has lied. Addresses
-say how they are treated (`crashspool.KINDS`).  Final replies come late now and then, so that a kill finds
-some of them outstanding.  One thread, no deadline of its own; the loop around it watches the clock.
+An acceptance is written down before the final reply to it leaves, and its `answered_at` when that reply is
+with the kernel.  Whoever calls a recipient delivered without an answered acceptance has lied.  Addresses say
+how they are treated (`crashspool.KINDS`).  Final replies come late now and then, so that a kill finds some of
+them outstanding.  One thread, no deadline of its own; the loop around it watches the clock.
 
 Sources: RFC 5321 section 4.1, RFC 2033, RFC 2920, RFC 3030.
 """
@@ -24,29 +24,28 @@ __all__ = ["Acceptance", "Connection", "Server"]
 class Acceptance:
     """One recipient of one message that the server took into its hands."""
 
-    __slots__ = ("address", "answered", "at", "connection", "turn")
+    __slots__ = ("address", "answered_at", "connection", "turn")
 
     def __init__(self, address: bytes, connection: Connection, turn: int) -> None:
         self.address = address
         self.connection = connection
         self.turn = turn  # counts the messages of the connection
-        self.at = time.monotonic()
-        self.answered = False
+        self.answered_at: float | None = None
 
 
 class Connection:
     """One dialogue.
 
     `ended_at` is when the client left (QUIT or end of file), None while it is there; `turn` counts the
-    messages, `taken` is what the last one brought.  `cut` is for the loop: the client was killed while it was
-    there.
+    messages, `taken` is what the last one brought.  `cut_at` is for the loop: when the client was
+    killed while it was here.
     """
 
     def __init__(self, server: Server, sock: socket.socket) -> None:
         self.server = server
         self.sock = sock
         self.ended_at: float | None = None
-        self.cut = False
+        self.cut_at: float | None = None
         self.turn = 0
         self.taken: list[Acceptance] = []
         self._input = bytearray()
@@ -78,16 +77,17 @@ class Connection:
     def send_due(self) -> None:
         """Send the replies whose time has come; the loop is told when to call again."""
         now = time.monotonic()
-        while self._replies and self._replies[0][0] <= now:
-            _, octets, taken = self._replies.pop(0)
+        count = sum(due <= now for due, _, _ in self._replies)
+        if count:
+            due_now, self._replies = self._replies[:count], self._replies[count:]
             try:
                 # a few octets to a client that reads: they fit, or the client is gone
-                self.sock.send(octets)
+                self.sock.send(b"".join(octets for _, octets, _ in due_now))
             except OSError:
                 self._replies.clear()
                 return
-            for acceptance in taken:
-                acceptance.answered = True
+            for acceptance in (a for _, _, taken in due_now for a in taken):
+                acceptance.answered_at = now
         if self._replies:
             self.server.wake(self._replies[0][0], self)
         elif self.ended_at is not None:
@@ -324,6 +324,8 @@ class Server:
         except BlockingIOError:
             return
         sock.setblocking(False)
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self, sock)
         self.connections.add(connection)
         self.met.append(connection)
