@@ -19,6 +19,8 @@ __all__ = [
     "PIECE",
     "Facts",
     "Source",
+    "crlf",
+    "ended",
     "examine",
     "gathered",
     "has_long_line",
@@ -117,9 +119,13 @@ def wire(octets: bytes) -> bytes:
 
 def wire_pieces(source: Source) -> Iterator[bytes]:
     """Give a body with CR LF at the end of every line; nothing for an empty one, else CR LF comes last."""
+    return ended(crlf(source()))
+
+
+def crlf(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Bring pieces of text into the form of the wire, but add no line end where the last one is missing."""
     held = False
-    last = _LF
-    for piece in _cut(source()):
+    for piece in _cut(pieces):
         if b"\0" in piece:
             piece = piece.replace(b"\0", b"")
         if held:
@@ -131,9 +137,19 @@ def wire_pieces(source: Source) -> Iterator[bytes]:
                 piece = piece[:-1]
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b" ")
         if piece:
-            last = piece[-1]
             yield piece.replace(b"\n", b"\r\n")
-    if held or last != _LF:
+    if held:
+        yield b"\r\n"
+
+
+def ended(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Add the CR LF that the last line may lack."""
+    last = _LF
+    for piece in pieces:
+        if piece:
+            last = piece[-1]
+            yield piece
+    if last != _LF:
         yield b"\r\n"
 
 
