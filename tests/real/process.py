@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Program", "ProgramFailed"]
+__all__ = ["Program", "ProgramFailed", "is_alive"]
 
 LIFE = 600
 """Seconds after which a forgotten program is ended."""
@@ -77,6 +77,9 @@ class Program:
             pass
         self._signal_group(signal.SIGKILL)
         self._process.wait(timeout=GRACE)
+        end = time.monotonic() + GRACE
+        while is_alive(self.group) and time.monotonic() < end:
+            os.sched_yield()  # the last ones are dying: nothing can stop that, and nothing tells us
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
@@ -86,3 +89,17 @@ class Program:
 
     def _last_output(self) -> str:
         return self.output.read_text(errors="replace")[-4000:]
+
+
+def is_alive(group: int) -> bool:
+    """Tell whether a process group has a living member; one that only waits for its parent's look is dead."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                # The second field is the program's name in parentheses, which may contain anything.
+                state, _, its_group = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue  # it has gone
+            if int(its_group) == group and state not in ("Z", "X"):
+                return True
+    return False

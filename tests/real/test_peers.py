@@ -13,7 +13,7 @@ from unittest import mock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.real.peers import Aiosmtpd, Dovecot, Exim, Peer, SmtpSink, start
-from tests.real.process import Program, ProgramFailed
+from tests.real.process import Program, ProgramFailed, is_alive
 
 MESSAGE = b"Subject: proof\n\n.a dot in front\n..two\n\n8-bit: \xe5\xe4\xf6\nlast line\n"
 SENDER = "sender@client.example"
@@ -28,15 +28,6 @@ def send(client: smtplib.SMTP, recipients: list[str], *, lmtp: bool) -> None:
             code, _ = client.getreply()
             assert code == 250, code
     client.quit()
-
-
-def group_exists(group: int) -> bool:
-    """Tell whether any process is left in a process group."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class TakesMail(SynchronousTestCase):
@@ -169,7 +160,7 @@ class Ending(SynchronousTestCase):
         group = peer.program.group
         folder = peer.folder
         peer.stop()
-        self.assertFalse(group_exists(group))
+        self.assertFalse(is_alive(group))
         self.assertFalse(folder.exists())
 
     def test_smtp_sink(self) -> None:
@@ -196,7 +187,7 @@ class Ending(SynchronousTestCase):
         group = int(starter.stdout)
         waiting = Program(["sleep", "60"], folder / "waiting")
         self.addCleanup(waiting.stop)
-        waiting.wait_until(lambda: not group_exists(group), 10.0, "the end of the other program")
+        waiting.wait_until(lambda: not is_alive(group), 10.0, "the end of the other program")
 
     def test_program_that_ends_at_once_is_told_with_its_output(self) -> None:
         program = Program(["sh", "-c", "echo no such luck; exit 3"], Path(self.mktemp()).resolve())
