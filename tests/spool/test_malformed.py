@@ -121,9 +121,14 @@ class Robustness(SynchronousTestCase):
         self.assertIn("not listed", control.problems[-1].text)
 
     def test_records_are_bounded(self) -> None:
-        self.patch(controlfile, "_MOST_RECORDS", 10)
-        error = self.assertRaises(SpoolError, reading, RECIPIENT * 10)
-        self.assertIn("more than 10 records", str(error))
+        self.patch(controlfile, "_MOST_RECORDS", 1000)
+        error = self.assertRaises(SpoolError, reading, b"q\n" * 70_000)
+        self.assertIn("or far more records", str(error))
+
+    def test_recipients_are_bounded(self) -> None:
+        self.patch(controlfile, "_MOST_RECIPIENTS", 1000)
+        error = self.assertRaises(SpoolError, reading, RECIPIENT * 70_000)
+        self.assertIn("more than 1000 recipients", str(error))
 
     def test_bad_recipients_take_linear_time(self) -> None:
         def seconds(count: int) -> float:
@@ -348,6 +353,7 @@ class UnusableRecords(SynchronousTestCase):
         self.assertTemporary(only(reading(b"r           smtp ((mx1)(mx2)) u@x.org 99\n")), "list of hosts")
 
     def test_bad_senders_defer_their_recipients(self) -> None:
+        self.assertIsNone(only(reading(RECIPIENT, sender=b"s local h a@b\n")).problem)
         for text in (b"s smtp h a\rb 99\n", b"s smtp h <> 99\n", b"s\n", b"s local h john doe 99\n"):
             self.assertTemporary(only(reading(RECIPIENT, sender=text)), "77:5: ")
         too_long = b"s smtp h " + b"a" * 513 + b" 99\n"

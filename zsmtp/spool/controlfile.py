@@ -56,6 +56,7 @@ __all__ = [
 
 # Limits that a router never comes near; they bound time and memory for files that nobody would write.
 _MOST_RECORDS = 4_000_000
+_MOST_RECIPIENTS = 1_000_000
 _MOST_PROBLEMS = 100
 
 _FEWEST_RECORDS = 4  # @ i s r: the original takes a file with fewer for a cut one
@@ -100,8 +101,8 @@ def parse(octets: bytes, name: str) -> ControlFile:
             if end < 0:
                 end = size
         records += 1
-        if records > _MOST_RECORDS:
-            raise reader.unusable(start, f"the file has more than {_MOST_RECORDS} records")
+        if not records & 0xFFFF:
+            reader.bound(start, records)
         read = _RECORDS.get(kind)
         if read is not None:
             read(reader, start, end)
@@ -164,6 +165,13 @@ class _Reader:
         """Return the error that rejects the whole file."""
         remedy = "move control and message file out of the spool and submit the message again"
         return SpoolError(f"{shown(self.control.name)}:{self.place(offset)}: {text}; {remedy}")
+
+    def bound(self, offset: int, records: int) -> None:
+        """Refuse a file before it takes all memory."""
+        if records > _MOST_RECORDS or len(self.control.recipients) > _MOST_RECIPIENTS:
+            raise self.unusable(
+                offset, f"the file has more than {_MOST_RECIPIENTS} recipients or far more records"
+            )
 
     # -- records
 

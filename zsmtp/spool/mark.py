@@ -40,7 +40,7 @@ __all__ = ["LARGEST_PID", "SIZE_LIMIT", "OpenControlFile", "pid_field"]
 
 LARGEST_PID = 999_999
 SIZE_LIMIT = 256 * 1024 * 1024
-"""Octets of the largest control file that is read; a router writes a tenth of it for a million recipients."""
+"""Octets of the largest control file that is read; a million recipients with all parameters fit in."""
 
 _FREE = b"r       "
 _ODDLY_FREE = re.compile(rb"r [ 0-9]{6}")

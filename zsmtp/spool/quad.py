@@ -88,7 +88,8 @@ def sender_flaw(quad: Quad, balanced: bool) -> Flaw | None:
         return Flaw("the sender's address contains control characters; correct the s record", False)
     if len(quad.user) > LONGEST_USER:
         return Flaw(f"the sender's address is longer than {LONGEST_USER} octets; correct the s record", False)
-    return _form_flaw(quad, "sender")
+    # Nobody needs a sender's privilege, so that it may be missing.
+    return _form_flaw(quad if quad.privilege else quad._replace(privilege=b"-"), "sender")
 
 
 def _form_flaw(quad: Quad, whose: str) -> Flaw | None:

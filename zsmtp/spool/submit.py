@@ -102,7 +102,7 @@ def submit(
 
 
 def make_postoffice(path: str, hash_levels: int = 0) -> None:
-    """Create the directories of a spool that are missing, and give all of them the installer's modes."""
+    """Create the directories of a spool that are missing, with the modes that ZMailer's installer gives."""
     modes = {
         "": 0o755,
         "public": 0o1777,
@@ -125,8 +125,9 @@ def make_postoffice(path: str, hash_levels: int = 0) -> None:
                 parents = directories[-(26**level) :]
                 directories += [os.path.join(parent, letter) for parent in parents for letter in _LETTERS]
         for directory in directories:
-            os.makedirs(directory, exist_ok=True)
-            os.chmod(directory, 0o2000 | mode)
+            if not os.path.isdir(directory):
+                os.makedirs(directory)
+                os.chmod(directory, 0o2000 | mode)
 
 
 def _parted(message: bytes) -> tuple[bytes, bytes]:
@@ -193,7 +194,7 @@ def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) ->
         written.append(_write(transport, compose(control), _CONTROL_MODE)[0])
         for index, path in enumerate(names):
             directory = os.path.dirname(path)
-            os.makedirs(directory, mode=0o2750, exist_ok=True)
+            _ensure(directory)
             os.rename(written[index], path)
             written[index] = path
             _synchronise(directory)
@@ -222,6 +223,15 @@ def _write(directory: str, octets: bytes, mode: int) -> tuple[str, int]:
     except BaseException:
         os.unlink(path)
         raise
+
+
+def _ensure(directory: str) -> None:
+    """Create a hash directory durably, if it is missing."""
+    if not os.path.isdir(directory):
+        parent = os.path.dirname(directory)
+        _ensure(parent)
+        os.makedirs(directory, 0o2750, exist_ok=True)  # somebody else may be quicker
+        _synchronise(parent)
 
 
 def _synchronise(directory: str) -> None:
