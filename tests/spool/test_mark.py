@@ -609,6 +609,16 @@ class Diagnostics(SpoolTest):
         patch.restore()
         self.assertAppended()
 
+    def test_a_disk_that_refuses_everything_is_told(self) -> None:
+        file = self.opened()
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(os, "fsync", fail)
+        self.patch(os, "pwrite", fail)
+        self.assertIn("check the disk", str(self.assertRaises(SpoolError, file.append_diagnostic, LINE)))
+
     def test_row_84_a_full_disk_does_not_prevent_the_mark(self) -> None:
         file = self.opened()
         recipient = only(file.control)

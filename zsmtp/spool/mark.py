@@ -48,7 +48,7 @@ _MARK = 7  # octets of tag and pid field
 _NO_OWNER = b"      "
 _NEAR = 512  # octets for each recipient that are rather read in one go
 _LONGEST_LINE = 8192
-# Appending excludes appending, nothing else: fsync(2) must not hold up the marks of other agents.
+# Appending excludes appending, and not the marks of other agents.
 _APPEND_LOCK = 1 << 62
 # Other agents hold a lock for microseconds, and for 0.2 s when they take 100,000 recipients.
 _TRIES = 1000
@@ -289,15 +289,24 @@ class OpenControlFile:
         if not self._acquire(_APPEND_LOCK, 1):
             raise SpoolError(f"control file {shown(self.path)} is kept locked for appending; end the process")
         try:
-            if not any(self._append(data) for _ in range(_APPENDS)):
-                raise SpoolError(f"control file {shown(self.path)}: others append without pause; end them")
+            start = next(filter(None, (self._append(data) for _ in range(_APPENDS))), None)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _APPEND_LOCK)
+        if start is None:
+            raise SpoolError(f"control file {shown(self.path)}: others append without pause; end them")
+        try:
+            os.fsync(self.fd)  # not under the lock: a busy disk takes seconds
+        except OSError as error:
+            try:
+                self._neutralise(start, data)
+            except OSError:
+                pass  # a disk that refuses this too will hardly have kept the line
+            raise self._unwritable(error) from error
 
-    def _append(self, data: bytes) -> bool:
-        """Append and make durable; false if a program without our lock wrote in between and hid the lines."""
+    def _append(self, data: bytes) -> int | None:
+        """Append; return where `data` begins, None if a program without our lock came between and hid it."""
         fd = self.fd
         size = os.fstat(fd).st_size
         complete = self._reads_complete(size)
@@ -317,12 +326,8 @@ class OpenControlFile:
                 f"control file {shown(self.path)}: a diagnostic could not be appended; "
                 "make room on the file system, or raise ulimit -f"
             )
-        try:
-            os.fsync(fd)
-        except OSError:
-            self._neutralise(start, data)
-            raise
-        return start == size or self._reads_complete(start) == complete
+        visible = start == size or self._reads_complete(start) == complete
+        return start + (not complete) if visible else None
 
     def _reads_complete(self, end: int) -> bool:
         """Whether the last record before offset `end` is complete, so that an appended one stands for itself.
