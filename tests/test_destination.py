@@ -205,6 +205,11 @@ class AnAddressIsNoPlaceForMail(RouteTest):
         self.assertIs(self.trouble(NO_MX, {"d.example": answers})[0], Kind.DNS_UNAVAILABLE)
 
 
+class AnAnswerIsMissing(RouteTest):
+    def test_that_is_not_taken_for_no_address(self) -> None:
+        self.assertIs(self.trouble(NO_MX, {"d.example": ()})[0], Kind.DNS_UNAVAILABLE)
+
+
 class NobodyAskedForMx(RouteTest):
     def test_the_address_is_used(self) -> None:
         self.assertEqual(self.hops(None, {"d.example": "192.0.2.1"}), ["d.example 192.0.2.1"])
@@ -482,7 +487,7 @@ class AnythingIsAnswered(SynchronousTestCase):
         own_addresses=frozenset({ip_address("192.0.2.9")}), own_names=frozenset({"me.example"})
     )
 
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=200)
     @given(exchangers, anything_said, st.booleans())
     def test_no_hop_leads_home_and_the_order_is_that_of_the_preferences(
         self, records: list[MailExchanger], said: dict[str, list[Answer[Address]]], prefer_inet6: bool
@@ -499,7 +504,7 @@ class AnythingIsAnswered(SynchronousTestCase):
             self.assertEqual(order, sorted(order))
             self.assertLess(order[-1], lowest.get("me.example", 99))
 
-    @settings(deadline=None, max_examples=400)
+    @settings(deadline=None, max_examples=200)
     @given(
         st.lists(said_of_addresses("192.0.2.1", "127.0.0.1", "0.0.0.0"), min_size=2, max_size=2),
         st.booleans(),

@@ -294,6 +294,8 @@ def _reached(
     if not usable and not problems:
         if Outcome.ALIAS_LOOP in outcomes:
             problems.append((Kind.CNAME_LOOP, f"{host}: {Outcome.ALIAS_LOOP.value}"))
+        elif not outcomes:
+            problems.append((Kind.DNS_UNAVAILABLE, f"{host}: no answer"))
         elif outcomes == {Outcome.NO_SUCH_NAME}:
             # If the answer for MX said that the domain exists, the DNS only contradicts itself.
             problems.append((Kind.NO_SUCH_DOMAIN if given else Kind.NO_ADDRESS, f"{host}: no such name"))

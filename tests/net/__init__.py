@@ -1,0 +1,1 @@
+"""Sockets, resolving, TLS and connections."""
