@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from tests.net.lying import SOA, Asked, LyingServer, Zone, answer, many
 from zsmtp.destination import Answer, MailExchanger, Outcome
 from zsmtp.net.dnsmessage import Type
-from zsmtp.net.lookup import Lookups, is_on_this_machine
+from zsmtp.net.lookup import Lookups
 from zsmtp.net.nameserver import NameServer
 from zsmtp.net.systemfiles import ResolvConf
 
@@ -130,7 +130,7 @@ class TheAnswerIsTrue(LookupTest):
             "fe80::1%lo": False,
         }
         for host, expected in trusted.items():
-            self.assertIs(is_on_this_machine(NameServer(host)), expected, host)
+            self.assertIs(NameServer(host).is_on_this_machine, expected, host)
 
 
 class TheReplyIsNotTheAnswer(LookupTest):

@@ -2,9 +2,9 @@
 
 Reads what finding a host needs (A, AAAA, CNAME, MX, SOA) and nothing more, from octets that may have been
 written to harm: names are at most 255 octets, compression pointers lead backwards and only so often, a
-record that does not fit its type is counted and left out, a message that does not hold together is
-`Unreadable`. Written by hand since the time to read 64 KiB of the worst kind has to be bounded: 0.2 s here,
-11 s with dnspython, during which no connection of this process would get an answer.
+record that does not fit its type has no value, a message that does not hold together is `Unreadable`.
+Written by hand since the time to read 64 KiB of the worst kind has to be bounded: 0.2 s here, 11 s with
+dnspython, during which no connection of this process would get an answer.
 Sends and judges nothing.
 Sources: RFC 1035 section 4, RFC 2308 section 5, RFC 6840 section 5.7, RFC 6891 section 6.
 """

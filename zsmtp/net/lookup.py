@@ -10,7 +10,6 @@ Sources: RFC 1034 section 3.6.2, RFC 2308, RFC 8020; resolv.conf(5).
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from zsmtp.net.systemfiles import ResolvConf
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["Lookups", "is_on_this_machine"]
+__all__ = ["Lookups"]
 
 MAXIMUM_ALIASES = 8
 _PATIENCE = 30.0  # seconds for one name and type, with all servers and aliases
@@ -89,7 +88,7 @@ class Lookups:
     async def _ask(
         self, server: NameServer, name: bytes, record_type: Type, patience: float
     ) -> Message | NoReply:
-        trusted = is_on_this_machine(server)
+        trusted = server.is_on_this_machine
         for edns in (True, False):
             identity, case = self._random.getrandbits(16), self._random.getrandbits(len(name))
             octets = query(name, record_type, identity, case=case, edns=edns, authentic=trusted)
@@ -107,11 +106,6 @@ class Lookups:
         if objection:
             return NoReply(objection)
         return message if trusted else message._replace(authentic=False)
-
-
-def is_on_this_machine(server: NameServer) -> bool:
-    """Tell whether nobody can come between the server and us: then its word on authenticity is believed."""
-    return ip_address(server.host).is_loopback
 
 
 def _objection(message: Message, name: bytes, record_type: Type) -> str:

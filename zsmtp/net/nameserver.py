@@ -11,6 +11,7 @@ Sources: RFC 1035 section 4.2, RFC 5452 section 9, RFC 7766 section 8.
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -39,6 +40,11 @@ class NameServer(NamedTuple):
 
     host: str
     port: int = 53
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Nobody can come between the server and us: its word on what is authentic is believed."""
+        return ip_address(self.host).is_loopback
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
