@@ -19,6 +19,9 @@ __all__ = ["IDENTITY", "Content", "content", "first_word", "is_sealed", "with_en
 #: Encodings that encode nothing.
 IDENTITY = frozenset((b"7bit", b"8bit", b"binary"))
 
+#: Octets of a field's value that are looked at.
+_VALUE_LIMIT = 16384
+
 _COMMENTS = re.compile(rb'[()\\"]')
 _SEPARATORS = re.compile(rb'[;"]')
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -82,7 +85,7 @@ def without_comments(text: bytes) -> bytes:
 
 def first_word(text: bytes) -> bytes:
     """Give the first word of a field's value in lower case, without comments and quotes."""
-    words = without_comments(text).split()
+    words = without_comments(text[:_VALUE_LIMIT]).split()
     return words[0].strip(b'";').lower() if words else b""
 
 
@@ -95,8 +98,10 @@ def content(fields: Sequence[bytes]) -> Content:
         doubt = "it has several Content-Transfer-Encoding fields"
     if len({value(field) for field in types}) > 1:
         doubt = "it has several Content-Type fields"
+    elif types and len(types[0]) > _VALUE_LIMIT:
+        doubt = "its Content-Type field is too long"
     media = boundary = b""
-    if types:
+    if types and not doubt:
         first, *parameters = _parts(without_comments(value(types[0])))
         media = first.strip(b" \t").lower()
         boundaries = [_unquoted(said) for title, said in map(_parameter, parameters) if title == b"boundary"]

@@ -44,7 +44,10 @@ CONVERTIBLE = 64 << 20
 _KEPT = 256 << 10
 
 #: Octets of fields with 8-bit text that a header may have to be converted.
-_HEADER_LIMIT = 512 << 10
+_HEADER_LIMIT = 128 << 10
+
+#: Octets of a header that is looked at closely.
+_BLOCK_LIMIT = 1 << 20
 
 _CONTROLS = bytes(octet if octet in b"\t\n" or (octet >= 32 and octet != 127) else 32 for octet in range(256))
 
@@ -205,6 +208,10 @@ def _choose_closely(
         at = block.index(b"\0")
         return Refusal(
             b"4.6.0", f"octet {at} of the header block is a NUL; mend or remove the control file", True
+        )
+    if len(block) > _BLOCK_LIMIT:
+        return Refusal(
+            b"5.3.4", f"the header has {len(block)} octets, too many to make it fit for this server", False
         )
     fields = header.split(header.clean(block))
     signed = Signed(fields)

@@ -26,7 +26,7 @@ from zsmtp.message.words import charset_label
 __all__ = ["Plan", "Step", "Way", "converted", "plan"]
 
 #: Parts that a message may have to be converted, nested ones counted too.
-_PARTS = 10_000
+_PARTS = 2_000
 
 #: How deep parts may lie in each other.
 _DEPTH = 40

@@ -217,24 +217,28 @@ def _phrase(parts: Sequence[tuple[str, str, str]], charset: Charset) -> list[Tok
     """Words, quoted strings and comments, (kind, blanks before, text) each; what needs it is encoded."""
     out: list[Token] = []
     items: list[Item] = []
-    for kind, gap, text in parts:
+    word: list[tuple[str, str, str]] = []
+    for part in [*parts, ("end", " ", "")]:
+        kind, gap, text = part
+        if word and (gap or kind == "comment"):  # what has no blanks in between is one word
+            items.append(_joined(word))
+            word = []
         if kind == "comment":
             out += sequence(items, charset)
             items = []
             out += _comment(gap, text, charset)
-            continue
-        plain = _unquoted(text) if kind == "quoted" else text
-        must = encodable(text)
-        if items and not gap:  # they belong together, and an encoded word must stand alone
-            before = items.pop()
-            if must or before.plain is not None:
-                said = before.raw if before.plain is None else before.plain
-                items.append(Item(before.gap, before.raw + text, said + plain))
-            else:
-                items.append(Item(before.gap, before.raw + text, None))
-        else:
-            items.append(Item(gap, text, plain if must else None))
+        elif kind != "end":
+            word.append(part)
     return out + sequence(items, charset)
+
+
+def _joined(parts: Sequence[tuple[str, str, str]]) -> Item:
+    """One word from atoms and quoted strings."""
+    raw = "".join([text for _, _, text in parts])
+    plain = None
+    if encodable(raw):
+        plain = "".join([_unquoted(text) if kind == "quoted" else text for kind, _, text in parts])
+    return Item(parts[0][1], raw, plain)
 
 
 def _addresses(text: str, charset: Charset) -> list[Token] | None:
@@ -291,13 +295,14 @@ def _comments(text: str, charset: Charset) -> list[Token] | None:
 def _parameters(text: str, charset: Charset) -> list[Token] | None:
     """A type and its parameters."""
     out: list[Token] = []
-    parts = [""]
+    parts: list[list[str]] = [[]]
     for kind, token in _tokens(text):
         if token == ";":
-            parts.append("")
+            parts.append([])
         elif kind != "comment" or not encodable(token):
-            parts[-1] += token
-    for number, part in enumerate(parts):
+            parts[-1].append(token)
+    for number, tokens in enumerate(parts):
+        part = "".join(tokens)
         end = ";" if number < len(parts) - 1 else ""
         if encodable(part):
             found = _PARAMETER.fullmatch(part)

@@ -78,20 +78,13 @@ def quoted_printable(pieces: Iterable[bytes]) -> Iterator[bytes]:
         if not piece.endswith(b"\n"):
             held = piece[-1:]  # a blank must be encoded if a line end comes next
             piece = piece[:-1]
-        if not piece:
-            continue
-        lines = (line + _quote(piece)).split(b"\n")
-        unfinished = lines.pop()
-        out: list[bytes] = []
-        for line in lines:
-            if len(line) <= _COLUMN and line[:1] not in (b".", b"F"):
-                out.append(line)
-            else:
-                out += _broken(line)
-        out += _broken(unfinished)
-        line = out.pop()
-        if out:
-            yield b"\r\n".join(out) + b"\r\n"
+        if piece:
+            octets = line + _quote(piece)
+            end = octets.rfind(b"\n") + 1
+            out = _lines(octets[:end])
+            *full, line = _broken(octets[end:])
+            out += [each + b"\r\n" for each in full]
+            yield b"".join(out)
     if held:
         line += _quote(held + b"\n")[:-1]
     if line:
@@ -142,6 +135,25 @@ def _quote(octets: bytes) -> bytes:
     for octet in set(octets.translate(None, _PLAIN)):
         octets = octets.replace(bytes((octet,)), _QUOTED[octet])
     return octets.replace(b" \n", b"=20\n").replace(b"\t\n", b"=09\n")
+
+
+def _lines(octets: bytes) -> list[bytes]:
+    """Break the lines that are too long among whole encoded lines; give all of them with CR LF."""
+    # Most lines are short.  So look at line starts as a whole, and hop over as many lines as 71 octets may
+    # have.
+    octets = (b"\n" + octets).replace(b"\n.", b"\n=2E").replace(b"\nFrom ", b"\n=46rom ")
+    out: list[bytes] = []
+    done = start = 1
+    while len(octets) - start > _COLUMN:
+        end = octets.rfind(b"\n", start, start + _COLUMN + 1)
+        if end < 0:
+            end = octets.index(b"\n", start)
+            out.append(octets[done:start].replace(b"\n", b"\r\n"))
+            out.append(b"\r\n".join(_broken(octets[start:end])) + b"\r\n")
+            done = end + 1
+        start = end + 1
+    out.append(octets[done:].replace(b"\n", b"\r\n"))
+    return out
 
 
 def _broken(line: bytes) -> list[bytes]:
