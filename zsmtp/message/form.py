@@ -27,6 +27,7 @@ from zsmtp.message.wire import (
     Facts,
     Source,
     crlf,
+    cut,
     ended,
     gathered,
     has_long_line,
@@ -355,7 +356,7 @@ def _converted_body(
         and facts.octets <= CONVERTIBLE
     ):
         try:
-            kept, octets, eight_bit = _kept(lambda: ended(crlf(decoded(source()))))
+            kept, octets, eight_bit = _kept(lambda: ended(crlf(decoded(cut(source())))))
         except Undecodable as reason:
             notes = [f"the body was not decoded, as option -8 asks for: {reason}"]
             return _Body(fields, _body(source, facts), facts.octets, False, b"NONE", notes)

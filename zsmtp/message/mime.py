@@ -20,7 +20,7 @@ from zsmtp.message.content import IDENTITY, Content, content, is_sealed, with_en
 from zsmtp.message.parts import Delimiter, Reader, Unconvertible
 from zsmtp.message.syntax import encoded_fields
 from zsmtp.message.transfer import base64, canonical, quoted_printable, text
-from zsmtp.message.wire import Facts, Source, crlf, ended, examine
+from zsmtp.message.wire import Facts, Source, crlf, cut, ended, examine
 from zsmtp.message.words import charset_label
 
 __all__ = ["Plan", "Step", "Way", "converted", "plan"]
@@ -81,7 +81,7 @@ def plan(fields: Sequence[bytes], source: Source, *, eight_bit: bool, default_ch
 
 def converted(source: Source, steps: Iterable[Step]) -> Iterator[bytes]:
     """Make the converted body, with the line ends of the wire."""
-    return ended(_made(_Taker(source()), list(steps)))
+    return ended(_made(_Taker(cut(source())), list(steps)))
 
 
 class _Survey:

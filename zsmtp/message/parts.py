@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from zsmtp.message.wire import gathered
+from zsmtp.message.wire import cut, gathered
 
 __all__ = ["Delimiter", "Reader", "Unconvertible"]
 
@@ -52,7 +52,7 @@ class Reader:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.delimiter: Delimiter | None = None
-        self._pieces = iter(gathered(pieces))
+        self._pieces = iter(gathered(cut(pieces)))
         self._buffer = b""
         self._open: list[bytes] = []
         self._closers: dict[bytes, tuple[int, bool]] = {}

@@ -20,6 +20,7 @@ __all__ = [
     "Facts",
     "Source",
     "crlf",
+    "cut",
     "ended",
     "examine",
     "gathered",
@@ -125,7 +126,7 @@ def wire_pieces(source: Source) -> Iterator[bytes]:
 def crlf(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Bring pieces of text into the form of the wire, but add no line end where the last one is missing."""
     held = False
-    for piece in _cut(pieces):
+    for piece in cut(pieces):
         if b"\0" in piece:
             piece = piece.replace(b"\0", b"")
         if held:
@@ -185,8 +186,8 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def _cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut pieces that are larger than PIECE."""
+def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut pieces that are larger than 64 KiB."""
     for piece in pieces:
         if len(piece) <= PIECE:
             yield piece
