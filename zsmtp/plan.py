@@ -74,7 +74,6 @@ def select(
         for recipient in reversed(control.recipients)
         if recipient.tag == TO_DO
         and recipient.quad.channel == channel
-        and recipient.sender is not None
         and (recipient.quad.host.lower() == host or (accepts is not None and accepts(recipient.quad.host)))
     ]
 
@@ -119,7 +118,9 @@ def problem_of(recipient: Recipient) -> Problem | None:
     if problem is not None:
         return Problem(b"5.1.3 (bad destination mailbox address)", problem.encode())
     sender = recipient.sender
-    if sender is not None and not sender.is_null:
+    if sender is None or recipient.headers is None:
+        return Problem(b"4.3.0", b"the control file has no sender or no header for this recipient")
+    if not sender.is_null:
         problem = command.path_problem(sender.quad.user)
         if problem is not None:
             text = b"of the sender: " + problem.encode()
@@ -181,7 +182,7 @@ def _parameters(recipient: Recipient, *, lmtp: bool) -> bytes:
     if notify is not None:
         if lmtp and notify & Notify.SUCCESS:
             # RFC 2033 leaves final delivery reports to us, and two of them would be one too many
-            notify = notify & ~Notify.SUCCESS or Notify.NEVER
+            notify = notify & (Notify.FAILURE | Notify.DELAY | Notify.NEVER) or Notify.NEVER
         if notify & Notify.NEVER:
             parameters = b" NOTIFY=NEVER"
         else:

@@ -12,6 +12,7 @@ the server wrote.
 from __future__ import annotations
 
 from enum import Enum
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zsmtp.trouble import Kind, Trouble
@@ -136,13 +137,22 @@ _STAGES: Final[dict[str, _Stage]] = {
         },
     ),
     "RCPT": _Stage(Word.DEFERRED, _OUT_OF_STEP, may_be_abnormal=True, statuses={}),
+    # RFC 5321 4.5.3.1.10: one recipient too many for this transaction is none too many for the next
+    "RCPT AFTER OTHERS": _Stage(
+        Word.DEFERRED,
+        frozenset(range(500, 600)),
+        may_be_abnormal=False,
+        statuses={552: _Code(b"4.5.3 (too many recipients)")},
+    ),
     "DATA": _Stage(Word.DEFERRED, _OUT_OF_STEP, may_be_abnormal=False, statuses={}),
     # RFC 5321 4.1.1.4: the server has the whole message and answers for it
     "FINAL": _Stage(Word.DEFERRED_BACK, frozenset(), may_be_abnormal=False, statuses={}),
+    # RFC 3030 2: a server says 503 to BDAT where it takes none, which is no word about this message
+    "BDAT": _Stage(Word.DEFERRED_BACK, _OUT_OF_STEP, may_be_abnormal=False, statuses={}),
     # RFC 2033 4.2: the same, for one recipient
-    "RECIPIENT FINAL": _Stage(Word.DEFERRED, frozenset(), may_be_abnormal=True, statuses={}),
+    "RECIPIENT FINAL": _Stage(Word.DEFERRED, _OUT_OF_STEP, may_be_abnormal=True, statuses={}),
     # refused while the data was on its way: its end was never sent
-    "BODY": _Stage(Word.DEFERRED, frozenset(), may_be_abnormal=False, statuses={}),
+    "BODY": _Stage(Word.DEFERRED, _OUT_OF_STEP, may_be_abnormal=False, statuses={}),
 }
 
 
@@ -153,6 +163,10 @@ class _Row(NamedTuple):
     """what stands in the diagnostic where no server said anything"""
     permanent_codes: frozenset[int] = frozenset()
     """replies by which the server says that it will never take mail"""
+    local: bytes = b""
+    """the whole text and diagnostic, where it is always the same"""
+    is_said: bool = True
+    """whether a reply, if there is one, tells the reason: one that is out of place tells nothing"""
 
 
 _NEVER: Final = frozenset({521})
@@ -182,7 +196,11 @@ _TROUBLES: Final[dict[Kind, _Row]] = {
     Kind.GREETING_REFUSED: _Row(Word.RETRY, b"4.3.2 (greeting refused)", permanent_codes=_NEVER),
     Kind.HELLO_REFUSED: _Row(Word.RETRY, b"4.5.0 (EHLO refused)", permanent_codes=_NEVER),
     # RFC 3207 4.1
-    Kind.TLS_REQUIRED: _Row(Word.RETRY, b"4.7.3 (Mandated TLS security mode not available)"),
+    Kind.TLS_REQUIRED: _Row(
+        Word.RETRY,
+        b"4.7.3 (Mandated TLS security mode not available)",
+        local=b"500 (Remote system doesn't support mandated TLS mode)",
+    ),
     Kind.TLS_FAILED: _Row(Word.RETRY, b"4.7.3 (TLS could not be started)"),
     # RFC 4954 6: never without it where it was configured, and a password can be corrected
     Kind.AUTH_FAILED: _Row(Word.RETRY, b"4.7.8 (authentication failed)"),
@@ -191,7 +209,7 @@ _TROUBLES: Final[dict[Kind, _Row]] = {
     Kind.TIMED_OUT: _Row(Word.RETRY, b"4.4.2 (no answer in time)"),
     Kind.WRITE_TIMED_OUT: _Row(Word.RETRY, b"4.4.2 (timeout on write)"),
     Kind.WRITE_FAILED: _Row(Word.RETRY, b"4.4.2 (write to server, err)"),
-    Kind.PROTOCOL: _Row(Word.RETRY, b"4.5.0 (generic protocol failure)"),
+    Kind.PROTOCOL: _Row(Word.RETRY, b"4.5.0 (generic protocol failure)", is_said=False),
     Kind.CLOSING: _Row(Word.RETRY, b"4.3.2 (service closing)"),
     Kind.RESET_REFUSED: _Row(Word.RETRY, b"4.5.0 (RSET refused)"),
     # ours
@@ -208,27 +226,30 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
     2033 section 4.2, RFC 2920 section 3.1.
     """
     text = _dialogue(transaction, recipient)
-    for stage, reply in (
-        ("MAIL", transaction.mail_reply),
-        ("RCPT", recipient.reply),
-        ("DATA", transaction.data_reply),
-    ):
-        if reply is not None and 400 <= reply.code < 600:
-            return _refused(stage, reply, text)
+    mail, rcpt, data = transaction.mail_reply, recipient.reply, transaction.data_reply
     final = recipient.final if transaction.is_lmtp else transaction.final_reply
-    if final is not None and 400 <= final.code < 600:
-        stage = "RECIPIENT FINAL" if transaction.is_lmtp else "FINAL"
-        return _refused(stage if transaction.data_sent else "BODY", final, text)
-    mail_accepted = transaction.mail_reply is not None and transaction.mail_reply.code // 100 == 2
-    if final is not None and final.code // 100 == 2 and mail_accepted and recipient.is_accepted:
+    if (
+        final is not None
+        and 200 <= final.code < 300
+        and transaction.data_sent
+        and (mail is not None and 200 <= mail.code < 300)
+        and (rcpt is not None and 200 <= rcpt.code < 300)
+        and (data is None or data.code < 400)
+    ):
         return _delivered(final, text, is_lmtp=transaction.is_lmtp, record_success=record_success)
+    for stage, reply in (("MAIL", mail), ("RCPT", rcpt), ("DATA", data)):
+        if reply is not None and 400 <= reply.code < 600:
+            if reply is rcpt and _is_one_too_many(transaction, recipient):
+                stage = "RCPT AFTER OTHERS"
+            return _refused(stage, reply, text)
+    if final is not None and 400 <= final.code < 600:
+        return _refused(_final_stage(transaction), final, text)
     trouble = transaction.trouble or Trouble(Kind.INTERNAL, b"the transaction ended without an answer")
-    verdict = judge_trouble(trouble)
     said = b""
-    if trouble.reply not in (None, transaction.mail_reply, recipient.reply, transaction.data_reply):
+    if trouble.reply is not None and not any(trouble.reply is one for one in _shown(transaction, recipient)):
         said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
     maybe_delivered = transaction.data_sent and recipient.is_accepted
-    return verdict._replace(
+    return judge_trouble(trouble)._replace(
         word=Word.DEFERRED_BACK if maybe_delivered else Word.DEFERRED,
         text=text + said + b"\r" + trouble.text,
         maybe_delivered=maybe_delivered,
@@ -239,17 +260,19 @@ def judge_trouble(trouble: Trouble) -> Verdict:
     """Say what becomes of every recipient when no transaction was possible."""
     row = _TROUBLES[trouble.kind]
     reply = trouble.reply
-    word, status = row.word, row.status
-    if reply is not None:
+    word, status, text = row.word, row.status, trouble.text
+    if row.local:
+        text, diagnostic = row.local, b"local; " + row.local
+    elif reply is not None and reply.code >= 400 and row.is_said:
         diagnostic = _diagnostic(reply)
         if reply.code in row.permanent_codes:
             word = Word.FAILED
-        if reply.code >= 400 and (reply.enhanced is not None or reply.code // 100 == 4):
-            status = _status(reply, _CODES.get(reply.code, _CLASSES.get(reply.code // 100, _ABSURD)))
-        text = trouble.text
+        if reply.enhanced is not None or reply.code // 100 == 4:
+            status = _status(reply, _CODES.get(reply.code, _CLASSES[4]))
     else:
-        diagnostic = b"smtp; %d (%s)" % (row.code, _bracketed(trouble.text.strip(b"\r").replace(b"\r", b" ")))
-        text = trouble.text if trouble.text.startswith(b"\r") else diagnostic
+        # the last line says what happened, those before it what was said until then
+        diagnostic = b"smtp; %d (%s)" % (row.code, _bracketed(text.rpartition(b"\r")[2]))
+        text = text if text.startswith(b"\r") else diagnostic
     outcome = Outcome.FAILED if word is Word.FAILED else Outcome.DEFERRED
     return Verdict(outcome, word, b"failed", _classed(status, outcome), diagnostic, text)
 
@@ -280,7 +303,24 @@ def means_too_many_recipients(reply: Reply) -> bool:
     """
     if reply.enhanced is not None and reply.enhanced.endswith(b".5.3"):
         return True
-    return reply.code == 452 or (reply.code == 552 and reply.enhanced in (None, b"5.0.0"))
+    # with any other status it says something about the mailbox or the disk
+    return reply.code in (452, 552) and reply.enhanced in (None, b"4.0.0", b"5.0.0")
+
+
+def _is_one_too_many(transaction: Transaction, recipient: Recipient) -> bool:
+    """Whether a recipient was refused for no other reason than those accepted before it."""
+    if recipient.reply is None or not means_too_many_recipients(recipient.reply):
+        return False
+    before = takewhile(lambda one: one is not recipient, transaction.recipients)
+    return any(one.is_accepted for one in before)
+
+
+def _final_stage(transaction: Transaction) -> str:
+    if not transaction.data_sent:
+        return "BODY"
+    if transaction.is_lmtp:
+        return "RECIPIENT FINAL"
+    return "BDAT" if transaction.data_command.startswith(b"BDAT") else "FINAL"
 
 
 def _delivered(reply: Reply, text: bytes, *, is_lmtp: bool, record_success: bool) -> Verdict:
@@ -321,9 +361,16 @@ def _bracketed(text: bytes) -> bytes:
     return text.replace(b"(", b"[").replace(b")", b"]")
 
 
+def _shown(transaction: Transaction, recipient: Recipient) -> tuple[Reply | None, ...]:
+    """The replies that `_dialogue` shows of a transaction that was cut short."""
+    return transaction.mail_reply, recipient.reply, transaction.data_reply
+
+
 def _dialogue(transaction: Transaction, recipient: Recipient) -> bytes:
     """What was said about this recipient, as the report's text shows it."""
-    text = _exchange(transaction.mail_command, transaction.mail_reply)
+    text = b""
+    if transaction.mail_command:
+        text = _exchange(transaction.mail_command, transaction.mail_reply)
     if recipient.command:
         text += _exchange(recipient.command, recipient.reply)
     if recipient.reply is not None and recipient.reply.code >= 400:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from zsmtp.smtp.command import QUIT
 from zsmtp.smtp.event import Broken, Greeted, Left, RecipientAnswered, SecureNow, TransactionFinished
+from zsmtp.smtp.patience import Awaits
 from zsmtp.smtp.session import Manner, Session, State, Tls
 from zsmtp.smtp.transaction import Recipient, Transaction
 from zsmtp.testing.dialogue import Script
@@ -163,7 +165,7 @@ class SessionsThatDoNot(SynchronousTestCase):
         )
 
     def test_talking_before_the_greeting(self) -> None:
-        talker = session()
+        talker = Hasty(Manner(name=b"client.example"))
         talker.leave()
         self.assertIn("where it should wait for b'220", self.mismatch("S: 220 a", talker))
 
@@ -176,15 +178,16 @@ class SessionsThatDoNot(SynchronousTestCase):
 
 
 class Hasty(Session):
-    """A session that goes on in clear when told to leave, and that would be believed to be secure."""
+    """A session that speaks out of turn when told to leave, and would go on as if TLS had begun."""
 
     __slots__ = ()
 
     def leave(self) -> None:
         """Say something at the worst moment."""
-        state = self.state
-        super().leave()
-        self.state = state
+        self._send(QUIT, Awaits.QUIT)
+
+    def secured(self) -> None:
+        """Believe it."""
 
 
 class LenientTalk(SynchronousTestCase):

@@ -70,7 +70,7 @@ def capabilities(lines: Sequence[bytes]) -> Capabilities:
                 recipients = min(max(_number(value), _RECIPIENTS_LEAST), _RECIPIENTS_MOST)
             case [b"LIMITS", *values]:
                 limits = dict(value.split(b"=", 1) for value in values if b"=" in value)
-                recipients = _number(limits.get(b"RCPTMAX", b"")) or recipients
+                recipients = min(_number(limits.get(b"RCPTMAX", b"")) or recipients, _RECIPIENTS_MOST)
                 messages = _number(limits.get(b"MAILMAX", b""))
             case [keyword, *_] if keyword in _FLAGS:
                 flags[_FLAGS[keyword]] = True

@@ -4,7 +4,10 @@ Everything to be sent stands in one queue, in order: groups of commands, each wi
 answer, and bodies.  `take` hands out octets and at that moment moves what they await into the list of awaited
 replies, so that a reply can only answer a command whose octets have left our hands.  A complete reply answers
 the head of that list and nothing else.  What the table of a subclass does not name, what nobody waits for,
-and what is no reply breaks the dialogue: the connection is dropped and nothing undecided is believed.
+what began when nobody waited, and what is no reply breaks the dialogue: the connection is dropped and nothing
+undecided is believed.
+
+What was taken counts as gone when `flushed` says so, or when more is taken.
 
 Knows no command: see `zsmtp.smtp.opening` and `zsmtp.smtp.session`.
 """
@@ -71,9 +74,15 @@ class Group(NamedTuple):
 
 
 class Stream:
-    """Something longer than a group on its way out: the message of one transaction."""
+    """Something longer than a group on its way out: the message of one transaction.
 
-    __slots__ = ()
+    `is_done` says that everything was given out, `is_long` that it took more than one turn.
+    """
+
+    __slots__ = ("is_done", "is_long")
+
+    is_done: bool
+    is_long: bool
 
     def next(self) -> bytes:
         """Return the next octets; `b""` if a reply must come first.  May raise what reading a file raises."""
@@ -85,11 +94,15 @@ class Dialogue:
 
     __slots__ = (
         "_awaited",
+        "_end",
         "_events",
-        "_flushed",
+        "_gone",
+        "_is_ahead",
         "_last_command",
         "_outgoing",
         "_reader",
+        "_secrets",
+        "_taken",
         "answered",
         "capabilities",
         "ended_in",
@@ -112,7 +125,11 @@ class Dialogue:
         self._awaited: deque[Awaited] = deque([(Awaits.GREETING, None, None)])
         self._outgoing: deque[Group | Stream] = deque()
         self._events: list[Event] = []
-        self._flushed = True
+        self._taken = 0  # octets handed out so far
+        self._gone = 0  # of them, those that have left this host
+        self._end = 0  # how many were handed out when the latest message was complete
+        self._is_ahead = False  # the server began the reply that is coming in when none was awaited
+        self._secrets: list[bytes] = []
         self._last_command = b"(connecting)"
         self.witness: Callable[[str, bytes], None] | None = None
         """Called with "w" and each command line, "r" and each reply line: for a transcript.  Never content.
@@ -137,15 +154,18 @@ class Dialogue:
         if self.state is not State.OVER:
             if reader.problem is not None:
                 self._break(Kind.PROTOCOL, reader.problem.encode(), said=reader.unfinished)
-            elif self.state is State.SECURING and not self._awaited and not reader.is_empty:
-                # STARTTLS injection: clear text that would be taken for the first secure reply
-                self._break(Kind.PROTOCOL, b"octets came between the reply to STARTTLS and the handshake")
+            elif not self._awaited and not reader.is_empty:
+                self._is_ahead = True
+                if self.state is State.SECURING and not self._outgoing:
+                    # STARTTLS injection: clear text that would be taken for the first secure reply
+                    self._break(Kind.PROTOCOL, b"octets came between the reply to STARTTLS and the handshake")
         return self.poll()
 
     def take(self) -> bytes:
         """Return octets to be sent now, at most about 64 KiB more than one group, or `b""`.
 
-        Reading a message may fail here; then the session is over, and `poll` has the events.
+        To be called when what it gave before has been passed on.  Reading a message may fail here; then the
+        session is over, and `poll` has the events.
         """
         outgoing = self._outgoing
         if not outgoing:
@@ -155,22 +175,35 @@ class Dialogue:
         while outgoing and size < PIECE:
             item = outgoing[0]
             if isinstance(item, Group):
-                outgoing.popleft()
                 octets = item.octets
+                if taken and size + len(octets) > PIECE:
+                    break
+                outgoing.popleft()
                 self._awaited.extend(item.awaits)
                 if self.witness is not None:
                     self._show("w", (item.shown or octets).splitlines())
-            else:
-                try:
-                    octets = item.next()
-                except Exception as error:  # noqa: BLE001  whatever reading raises costs a retry, never a message
-                    self._break(Kind.CONTENT_UNREADABLE, str(error).encode(errors="replace"))
-                    return b""
-                if not octets:
-                    break
+                taken.append(octets)
+                size += len(octets)
+                continue
+            try:
+                octets = item.next()
+            except Exception as error:  # noqa: BLE001  whatever reading raises costs a retry, never a message
+                self._break(Kind.CONTENT_UNREADABLE, str(error).encode(errors="replace"))
+                return b""
+            if not octets:
+                break
             taken.append(octets)
             size += len(octets)
-        self._flushed = not taken and self._flushed
+            if item.is_done:
+                outgoing.popleft()
+                self._end = self._taken + size
+                if item.is_long:
+                    # what follows waits until this has gone: a part of it that the peer is slow to read must
+                    # not make the reply to the message look early
+                    break
+        if taken:
+            self._gone = self._taken
+            self._taken += size
         return b"".join(taken) if len(taken) != 1 else taken[0]
 
     def poll(self) -> list[Event]:
@@ -178,9 +211,9 @@ class Dialogue:
         events, self._events = self._events, []
         return events
 
-    def flushed(self) -> None:
-        """All octets taken so far have left this host."""
-        self._flushed = True
+    def flushed(self, waiting: int = 0) -> None:
+        """All octets taken so far have left this host, but for the last `waiting` of them."""
+        self._gone = self._taken - waiting
 
     def lost(self, reason: Trouble | None = None) -> list[Event]:
         """The connection is gone, by a close of the server or for `reason`."""
@@ -201,6 +234,8 @@ class Dialogue:
         if writing:
             text = b"Timeout of %d sec while writing to remote" % self.manner.timeouts.write
             self._break(Kind.WRITE_TIMED_OUT, text)
+        elif self.state is State.SECURING and not self._awaited:
+            self._break(Kind.TLS_FAILED, b"Timeout of %d sec in the TLS handshake" % (self.patience or 0))
         else:
             text = b"Timeout of %d sec while waiting responses from remote" % (self.patience or 0)
             self._break(Kind.TIMED_OUT, text, said=self._reader.unfinished)
@@ -216,9 +251,12 @@ class Dialogue:
     def _answer(self, reply: Reply) -> None:
         """Let `reply` answer the head of what is awaited."""
         self.answered += 1
+        if self._secrets:
+            reply = Reply(reply.code, tuple(map(self._masked, reply.lines)))
         if self.witness is not None:
             self._show("r", reply.lines)
-        if not self._awaited:
+        if not self._awaited or self._is_ahead:
+            self._is_ahead = False
             self._unasked(reply)
             return
         awaited, transaction, recipient = self._awaited[0]
@@ -237,6 +275,12 @@ class Dialogue:
             for line in lines:
                 self.witness(kind, line)
 
+    def _masked(self, said: bytes) -> bytes:
+        """A server that does not understand a secret may quote it, and what it says is shown to many."""
+        for secret in self._secrets:
+            said = said.replace(secret, b"***")
+        return said
+
     def _absurd(self, reply: Reply) -> None:
         """A reply that has no meaning for what is awaited."""
         self._break(
@@ -252,22 +296,28 @@ class Dialogue:
         """What a postmaster reads of a session that was not opened."""
         said = self._last_command if lines or self.state is not State.GREETING else b"(null)"
         text = b"\r<<- " + said + b"".join(b"\r->> " + line for line in lines)
-        return text + b"\r" + why if why else text
+        return self._masked(text + b"\r" + why if why else text)
 
     def _break(
         self, kind: Kind, text: bytes, *, reply: Reply | None = None, said: tuple[bytes, ...] = ()
     ) -> None:
         """The session is over: nothing more is sent, nothing undecided is believed."""
-        if self.state is State.LEAVING:
-            self.state = State.OVER
-            self._events.append(Left())
-            return
-        if self.state is not State.READY:
-            text = self._opening_text(reply.lines if reply is not None else said, text)
+        match self.state:
+            case State.OVER:
+                return
+            case State.LEAVING:
+                self.state = State.OVER
+                self._outgoing.clear()
+                self._events.append(Left())
+                return
+            case State.READY:
+                text = b"".join(b"->> " + line + b"\r" for line in said) + text
+            case _:
+                text = self._opening_text(reply.lines if reply is not None else said, text)
         trouble = Trouble(kind, text, reply)
         self.ended_in, self.state = self.state, State.OVER
-        self._outgoing.clear()
         self._abandon(trouble)
+        self._outgoing.clear()
         self._events.append(Broken(trouble))
 
     def _abandon(self, trouble: Trouble) -> None:

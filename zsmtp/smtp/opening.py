@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CHALLENGES", "Opening"]
 
+_SECRET_OCTETS: Final = 4
+"""The least that base64 can be; `*` and `=` are no secrets."""
+
 CHALLENGES: Final = 8
 """No mechanism in use asks more than twice; a server that goes on for ever is cut off."""
 
@@ -41,37 +44,64 @@ class Opening(Dialogue):
     # Inputs
 
     def secured(self) -> None:
-        """The TLS handshake is done: what was learnt in clear is forgotten.  Source: RFC 3207 section 4.2."""
-        if self.state is not State.SECURING:
+        """The TLS handshake is done: what was learnt in clear is forgotten.  Source: RFC 3207 section 4.2.
+
+        This and the three inputs that follow are passed over once the session has broken, since an event that
+        asks for them may have been followed by the end.
+        """
+        if self._has_ended:
+            return
+        if self.state is not State.SECURING or self._awaited or self._outgoing:
             raise Misuse("TLS begins out of turn")
         self.is_secure = True
         self.capabilities = Capabilities()
         self._hello()
 
     def authenticate(self, mechanism: bytes, initial: bytes | None = None) -> None:
-        """Begin an exchange; `initial` is base64.  Source: RFC 4954 section 4."""
+        """Begin an exchange; `initial` is base64, `b""` an empty response.  Source: RFC 4954 section 4."""
+        if self._has_ended:
+            return
+        self._expect_turn(is_answer=False)
         self._last_command = b"AUTH " + mechanism
-        line = self._last_command if initial is None else self._last_command + b" " + initial
-        self._send_secret(line, self._last_command)
+        line = self._last_command if initial is None else self._last_command + b" " + (initial or b"=")
+        self._send_secret(line, initial or b"", shown=self._last_command)
 
     def answer(self, response: bytes) -> None:
         """Answer a challenge; `response` is base64, or `*` to give up."""
-        self._send_secret(response, b"***")
+        if self._has_ended:
+            return
+        self._expect_turn(is_answer=True)
+        self._send_secret(response, response, shown=b"***")
 
     def refrain(self) -> None:
         """Go on without authentication."""
+        if self._has_ended:
+            return
+        self._expect_turn(is_answer=False)
         self._open()
 
     def leave(self) -> None:
-        """Say QUIT; what is not finished is given up."""
-        if self.state not in (State.LEAVING, State.OVER):
-            self._abandon(Trouble(Kind.STOPPED, b"the session was ended"))
-            self._awaited.clear()
+        """Say QUIT.  Where that has no place yet, the session is broken off."""
+        if self.state is State.READY:
             self._say_quit()
+        elif not self._has_ended:
+            self._break(Kind.STOPPED, b"the session was ended")
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.state is State.OVER or self.state is State.LEAVING
+
+    def _expect_turn(self, *, is_answer: bool) -> None:
+        """See that it is the owner who is to speak in the authentication exchange."""
+        is_ours = self.state is State.AUTHENTICATING and not (self._awaited or self._outgoing)
+        if not is_ours or is_answer is not (self._challenges > 0):
+            raise Misuse(f"a step of authentication while the session is {self.state.value}")
 
     # Steps
 
-    def _send_secret(self, line: bytes, shown: bytes) -> None:
+    def _send_secret(self, line: bytes, secret: bytes, *, shown: bytes) -> None:
+        if len(secret) >= _SECRET_OCTETS:
+            self._secrets.append(secret)
         self._outgoing.append(Group(command.response(line) + CRLF, ((Awaits.AUTH, None, None),), shown))
 
     def _greeted(self, reply: Reply, _: None, __: None) -> None:
@@ -110,7 +140,7 @@ class Opening(Dialogue):
                 self._send(command.STARTTLS, Awaits.STARTTLS)
                 return
             if self.manner.tls is Tls.REQUIRED:
-                self._refused(Kind.TLS_REQUIRED, reply, b"the server does not offer STARTTLS")
+                self._refused(Kind.TLS_REQUIRED, reply)
                 return
         if self.manner.authenticate:
             self.state = State.AUTHENTICATING
@@ -141,6 +171,7 @@ class Opening(Dialogue):
 
     def _open(self) -> None:
         self.state = State.READY
+        self._secrets.clear()
         self._events.append(Greeted(self.capabilities))
 
     def _opening_refused(self, reply: Reply, _: None, __: None) -> None:
@@ -163,7 +194,6 @@ class Opening(Dialogue):
 
     def _say_quit(self) -> None:
         self.state = State.LEAVING
-        self._outgoing.clear()
         self._send(command.QUIT, Awaits.QUIT)
 
     def _quitted(self, reply: Reply, _: None, __: None) -> None:

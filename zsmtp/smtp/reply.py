@@ -19,6 +19,7 @@ LINES_IN_REPLY = 100
 UNREAD_KEPT = 65536
 
 _CODES = {b"%03d" % code: code for code in range(1000)}
+_TOO_LONG = f"a reply line is longer than {UNREAD_KEPT} octets"
 _ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|\Z)")
 
 
@@ -83,7 +84,9 @@ class ReplyReader:
 
     @property
     def unfinished(self) -> tuple[bytes, ...]:
-        """The lines of a reply whose last line has not come."""
+        """The lines of a reply whose last line has not come, and the beginning of that line."""
+        if self._partial:
+            return (*self._lines, bytes(self._partial[:LINE_KEPT]))
         return tuple(self._lines)
 
     def receive(self, data: bytes) -> list[Reply]:
@@ -100,7 +103,7 @@ class ReplyReader:
         lines = data.split(b"\n")
         rest = lines.pop()
         for line in lines:
-            reply = self._line(line[:-1] if line.endswith(b"\r") else line)
+            reply = self._line(line)
             if reply is not None:
                 replies.append(reply)
             elif self.problem is not None:
@@ -112,13 +115,16 @@ class ReplyReader:
 
     def _hold(self) -> list[Reply]:
         if len(self._partial) > UNREAD_KEPT:
-            self.problem = f"a reply line is longer than {UNREAD_KEPT} octets"
+            self.problem = _TOO_LONG
             self._partial.clear()
         return []
 
     def _line(self, line: bytes) -> Reply | None:
-        """Take one line; return the reply that it ends, if it ends one."""
-        line = line[:LINE_KEPT]
+        """Take one line without its LF; return the reply that it ends, if it ends one."""
+        if len(line) > UNREAD_KEPT:  # where the line arrives in pieces it is cut off at the same octet
+            self.problem = _TOO_LONG
+            return None
+        line = line.removesuffix(b"\r")[:LINE_KEPT]
         code = _CODES.get(line[:3])
         mark = line[3:4]
         if code is None or mark not in (b" ", b"-", b""):

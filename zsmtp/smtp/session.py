@@ -40,7 +40,16 @@ __all__ = ["Esmtp", "Manner", "Session", "State", "Tls"]
 class Session(Opening):
     """One session.  See the head of this module."""
 
-    __slots__ = ("_chunks", "_current", "_needs_reset", "_pipelines", "_previous", "_step", "begun")
+    __slots__ = (
+        "_chunks",
+        "_current",
+        "_is_probing",
+        "_needs_reset",
+        "_pipelines",
+        "_previous",
+        "_step",
+        "begun",
+    )
 
     def __init__(self, manner: Manner, *, is_secure: bool = False) -> None:
         super().__init__(manner, is_secure=is_secure)
@@ -50,13 +59,15 @@ class Session(Opening):
         self._previous: Transaction | None = None  # from there to the final reply
         self._step = 0  # without PIPELINING: the recipient to be announced next
         self._needs_reset = False
+        self._is_probing = False
         self._pipelines = False
         self._chunks = False
 
     @property
     def has_room(self) -> bool:
         """Whether `begin` may be called now."""
-        if self.state is not State.READY or self._current is not None:
+        # RFC 2920 3.1: NOOP is the last of a group, so that nothing may follow before its reply
+        if self.state is not State.READY or self._current is not None or self._is_probing:
             return False
         # only a body under DATA lets the next envelope follow: after BDAT LAST the final reply comes first
         return self._previous is None or (self._pipelines and not self._chunks)
@@ -74,16 +85,30 @@ class Session(Opening):
         return any(one is not None and one.data_sent for one in (self._previous, self._current))
 
     def begin(self, transaction: Transaction, *, reset: bool = False) -> None:
-        """Announce the next message, after RSET if `reset`: a connection that was idle may be dead."""
+        """Announce the next message, after RSET if `reset`: a connection that was idle may be dead.
+
+        From here on the transaction will be finished exactly once, whatever happens; one that cannot be put
+        into commands is finished at once.
+        """
         if not self.has_room:
             raise Misuse(f"a transaction begins while the session is {self.state.value}")
+        if not transaction.recipients:
+            raise Misuse("a transaction without recipients begins")
         self.begun += 1
         self._current = transaction
         transaction.is_lmtp = self.manner.lmtp
-        transaction.mail_command = command.mail(transaction.reverse_path, self._mail_parameters(transaction))
-        dsn = self.capabilities.dsn
-        for recipient in transaction.recipients:
-            recipient.command = command.rcpt(recipient.path, recipient.parameters if dsn else b"")
+        try:
+            transaction.mail_command = command.mail(
+                transaction.reverse_path, self._mail_parameters(transaction)
+            )
+            dsn = self.capabilities.dsn
+            for recipient in transaction.recipients:
+                recipient.command = command.rcpt(recipient.path, recipient.parameters if dsn else b"")
+        except Misuse as error:
+            self._forget_unsent(transaction)
+            transaction.trouble = Trouble(Kind.INTERNAL, str(error).encode(errors="replace"))
+            self._finish(transaction)
+            return
         must_reset, self._needs_reset = reset or self._needs_reset, False
         if self._pipelines:
             self._send_group(transaction, must_reset=must_reset)
@@ -96,7 +121,15 @@ class Session(Opening):
         """Send NOOP in an idle session, to see whether it lives."""
         if not self.is_idle:
             raise Misuse("NOOP in a session that is not idle")
+        self._is_probing = True
         self._send(command.NOOP, Awaits.NOOP)
+
+    def leave(self) -> None:
+        """Say QUIT.  Where a message is under way QUIT has no place, and the session is broken off."""
+        if self._current is not None or self._previous is not None:
+            self._break(Kind.STOPPED, b"the session was ended")
+        else:
+            super().leave()
 
     # Sending
 
@@ -164,8 +197,7 @@ class Session(Opening):
         self._outgoing.append((_Chunks if self._chunks else _Data)(self, transaction))
 
     def _data_has_left(self, transaction: Transaction) -> None:
-        """The end of the data has been handed out: from now on the message may be delivered."""
-        self._outgoing.popleft()
+        """The end of the data is handed out: from now on the message may be delivered."""
         transaction.data_sent = True
         if self.manner.lmtp and transaction.accepted:
             for recipient in transaction.accepted:
@@ -183,7 +215,7 @@ class Session(Opening):
         self._break(Kind.RESET_REFUSED, b"the server refused RSET", reply=reply)
 
     def _probed(self, reply: Reply, _: None, __: None) -> None:
-        """NOOP is answered: the connection lives."""
+        self._is_probing = False
 
     def _probe_refused(self, reply: Reply, _: None, __: None) -> None:
         self._break(Kind.CLOSING, b"the server refused NOOP", reply=reply)
@@ -195,6 +227,8 @@ class Session(Opening):
         if reply.code < 300:
             self._send_next(transaction)
         else:
+            for recipient in transaction.recipients:
+                recipient.command = b""  # was never said
             self._give_up(transaction)
 
     def _recipient_answered(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
@@ -235,7 +269,11 @@ class Session(Opening):
         elif any(recipient.is_accepted for recipient in transaction.recipients):
             # it refused MAIL and yet has recipients: whatever we send now might become a message
             self._finish(transaction)
-            self._break(Kind.PROTOCOL, b"the server refused MAIL and then asked for the message", reply=reply)
+            self._break(Kind.PROTOCOL, b"the server refused MAIL and then asked for the message")
+        elif self.manner.lmtp:
+            # RFC 2033 4.2: it has to refuse DATA, and nobody knows how many replies a lone dot would get
+            self._finish(transaction)
+            self._break(Kind.PROTOCOL, b"the server accepted no recipient and then asked for the message")
         else:
             # RFC 2920 3.1: an empty message ends a group in which nobody was accepted
             self._outgoing.append(Group(b".\r\n", ((Awaits.EMPTY, transaction, None),)))
@@ -251,25 +289,29 @@ class Session(Opening):
         """The next chunk may follow."""
 
     def _chunk_refused(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        if self._awaited or not self._flushed:
+        if not transaction.accepted:
+            return  # sent blindly and nobody was accepted: only the last reply matters, and that it comes
+        if self._awaited or self._gone < self._taken:
             # more chunks are under way, whose replies could not be told apart from that to RSET
             self._refuse_early(reply, transaction)
-            return
-        transaction.final_reply = reply
-        self._outgoing.clear()
-        self._give_up(transaction)
+        else:
+            self._outgoing.clear()
+            self._refuse_all(reply, transaction)
+            self._give_up(transaction)
 
     def _final(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        if not self._flushed:
+        if self._gone < self._end:
             self._answered_early(reply, transaction)
             return
         transaction.final_reply = reply
-        if not transaction.accepted:
-            self._needs_reset = True  # BDAT went out blindly and nobody was accepted: the reply means nothing
+        if not transaction.accepted or (self._chunks and reply.code >= 400):
+            # BDAT went out blindly and nobody was accepted: the reply means nothing.  RFC 3030 2: after a
+            # BDAT that failed nobody knows the state of the server until RSET
+            self._needs_reset = True
         self._finish(transaction)
 
     def _recipient_final(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
-        if not self._flushed:
+        if self._gone < self._end:
             self._answered_early(reply, transaction)
             return
         recipient.final = reply
@@ -283,17 +325,23 @@ class Session(Opening):
         if reply.code >= 400:
             self._refuse_early(reply, transaction)
         else:
-            transaction.data_sent = False
             self._break(Kind.PROTOCOL, b"the server confirmed a message that it has not read", reply=reply)
 
-    def _refuse_early(self, reply: Reply, transaction: Transaction) -> None:
-        """Refused in the middle of the data: its end is never sent."""
+    def _refuse_all(self, reply: Reply, transaction: Transaction) -> None:
+        """Refused in the middle of the data, and so for everybody: the end of the data is never sent."""
         transaction.data_sent = False
         transaction.final_reply = reply
         for recipient in transaction.accepted:
             recipient.final = reply
+
+    def _refuse_early(self, reply: Reply, transaction: Transaction) -> None:
+        """Refused in the middle of the data, at a point from which there is no way back."""
+        self._refuse_all(reply, transaction)
         self._finish(transaction)
-        self._break(Kind.PROTOCOL, b"the message was refused before its end", reply=reply)
+        if reply.code == 421:
+            self._break(Kind.CLOSING, b"the server is closing the connection", reply=reply)
+        else:
+            self._break(Kind.PROTOCOL, b"the server refused a message before its end")
 
     # Out of step
 
@@ -325,9 +373,25 @@ class Session(Opening):
     def _abandon(self, trouble: Trouble) -> None:
         for transaction in (self._previous, self._current):
             if transaction is not None:
+                self._forget_unsent(transaction)
                 transaction.trouble = trouble
                 self._events.append(TransactionFinished(transaction))
+                if trouble.kind is Kind.CONTENT_UNREADABLE:
+                    # the one whose octets were being sent is the first of the two
+                    trouble = Trouble(Kind.INTERNAL, b"the message before could not be sent to its end")
         self._previous = self._current = None
+
+    def _forget_unsent(self, transaction: Transaction) -> None:
+        """What has not been said must not be shown as if it had been."""
+        said = [(what, recipient) for what, about, recipient in self._awaited if about is transaction]
+        if transaction.mail_reply is None and (Awaits.MAIL, None) not in said:
+            transaction.mail_command = b""
+        if transaction.data_reply is None and (Awaits.DATA, None) not in said and not self._chunks:
+            transaction.data_command = b""
+        asked = {id(recipient) for what, recipient in said if what is Awaits.RCPT}
+        for recipient in transaction.recipients:
+            if recipient.reply is None and id(recipient) not in asked:
+                recipient.command = b""
 
     table: ClassVar[Table] = {
         **Opening.table,
@@ -361,49 +425,55 @@ class Session(Opening):
     }
 
 
-class _Data(Stream):
-    """A message under DATA, its end included."""
-
-    __slots__ = ("_pieces", "_session", "_transaction")
-
-    def __init__(self, session: Session, transaction: Transaction) -> None:
-        self._session = session
-        self._transaction = transaction
-        self._pieces: Iterator[bytes] = transaction.content.pieces(stuffed=True)
-
-    def next(self) -> bytes:
-        octets = next(self._pieces, None)
-        if octets is None:
-            self._session._data_has_left(self._transaction)
-            return b".\r\n"
-        if self._transaction.content.size <= len(octets) < PIECE:
-            # a small message is one piece: its end and the next envelope share the write
-            self._session._data_has_left(self._transaction)
-            return octets + b".\r\n"
-        return octets
-
-
-class _Chunks(Stream):
-    """A message under BDAT, one chunk for each piece."""
+class _Message(Stream):
+    """The content of one transaction, read when its octets are wanted and not before."""
 
     __slots__ = ("_ahead", "_pieces", "_session", "_transaction")
 
     def __init__(self, session: Session, transaction: Transaction) -> None:
+        self.is_done = self.is_long = False
         self._session = session
         self._transaction = transaction
-        self._pieces: Iterator[bytes] = transaction.content.pieces(stuffed=False)
-        self._ahead: bytes | None = None
+        self._pieces: Iterator[bytes] | None = None
+        self._ahead: bytes | None = None  # the piece that comes next
+
+    def _piece(self, *, stuffed: bool) -> bytes:
+        """Return the next octets, and know whether they are the last."""
+        if self._pieces is None:
+            self._pieces = filter(None, self._transaction.content.pieces(stuffed=stuffed))
+            self._ahead = next(self._pieces, None)
+        octets = self._ahead or b""
+        self._ahead = next(self._pieces, None)
+        if self._ahead is None:
+            self.is_done = True
+            self._session._data_has_left(self._transaction)
+        else:
+            self.is_long = True
+        return octets
+
+
+class _Data(_Message):
+    """A message under DATA, its end included."""
+
+    __slots__ = ()
+
+    def next(self) -> bytes:
+        octets = self._piece(stuffed=True)
+        # the end of a small message and the next envelope share the write
+        return octets + b".\r\n" if self.is_done else octets
+
+
+class _Chunks(_Message):
+    """A message under BDAT, one chunk for each piece."""
+
+    __slots__ = ()
 
     def next(self) -> bytes:
         session, transaction = self._session, self._transaction
-        if self._ahead is None:
-            self._ahead = next(self._pieces, b"")
-        elif session._awaited and not session._pipelines:
+        if session._awaited and not session._pipelines:
             return b""
-        octets, self._ahead = self._ahead, next(self._pieces, None)
-        transaction.data_command = command.bdat(len(octets), last=self._ahead is None)
-        if self._ahead is None:
-            session._data_has_left(transaction)
-        else:
+        octets = self._piece(stuffed=False)
+        if not self.is_done:
             session._awaited.append((Awaits.CHUNK, transaction, None))
+        transaction.data_command = command.bdat(len(octets), last=self.is_done)
         return transaction.data_command + CRLF + octets
