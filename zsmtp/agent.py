@@ -5,20 +5,27 @@ in it for us, and one `#hungry` for each order and one at the start.  Works on o
 the order of the feed; when the host changes, connections are closed first.  Everything that is no report
 begins with `#`, since standard error is usually the scheduler's socket as well.
 
-Exit status 0 whatever became of the mail; 64 for a wrong command line.  Source: smtp(8zm), section INTERFACE.
+A fault of ours costs a second attempt, never a message: whatever is locked is deferred and told before the
+agent ends.  Exit status 0 whatever became of the mail; 64 for a wrong command line, 70 after a fault of ours.
+Source: smtp(8zm), section INTERFACE.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.logger import Logger
+
+from zsmtp import policy
 from zsmtp.deliver import Delivery, Equipment
-from zsmtp.destination import target
 from zsmtp.errors import SpoolError
 from zsmtp.feed import Feed, FeedReader, Note
 from zsmtp.job import Conduct, Job, Settled, open_job
+from zsmtp.target import target
+from zsmtp.trouble import Kind, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +34,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent"]
 
+_log = Logger()
+
+MOST_ORDERS: Final = 4096
+"""orders that may wait; a scheduler overfeeds by a few hundred at most"""
+_FEW_ORDERS: Final = MOST_ORDERS // 4
+_MOST_CONNECTIONS: Final = 100
 _FAREWELL_SECONDS: Final = 10.0
 """how long servers that do not answer QUIT may hold us up at the end"""
+_FAULT_SECONDS: Final = 30.0
+"""how long after a fault of ours deliveries that were not concerned may take to end"""
+_LONGEST_COMMENT: Final = 1000
+_LONGEST_SHOWN: Final = 250
+
+_FAULT: Final = Trouble(Kind.INTERNAL, b"internal error; the log of the scheduler has more")
 
 
 class Agent:
     """The state of one agent.
 
-    `write` sends octets to the scheduler; `ended` is called once, at the end.  `host` is that of the command
-    line, `forced` the value of -F.  `conduct` and `equipment` must be given before `begin`.
+    `write` sends octets to the scheduler, `write_comment` those for the postmaster (None: the same way);
+    `hold` is told whether there are orders enough for now; `ended` is called once, at the end.  `host` is
+    that of the command line, `forced` the value of -F.  `conduct` and `equipment` must be given before
+    `begin`.
     """
 
     def __init__(
@@ -47,25 +68,35 @@ class Agent:
         forced: bytes | None,
         write: Callable[[bytes], None],
         ended: Callable[[], None],
+        write_comment: Callable[[bytes], None] | None = None,
+        hold: Callable[[bool], None] = lambda _: None,
         transcript: Transcript | None = None,
+        debug: int = 0,
     ) -> None:
         self.reactor = reactor
         self.pid = pid
         self.transcript = transcript
         self.conduct: Conduct | None = None
         self.equipment: Equipment | None = None
+        self.exit_status = os.EX_OK
+        self._debug = debug
         self._forced = forced
         self._write = write
+        self._write_comment = write_comment or self._say
+        self._hold = hold
         self._ended = ended
         self._reader = FeedReader()
-        self._feed: deque[tuple[bytes, bytes]] = deque()
+        self._feed: deque[Feed | Note] = deque()
         self._host = host
+        self._jobs: set[Job] = set()
+        """whose recipients are not all settled"""
         self._delivery: Delivery | None = None
         self._leaving: list[Delivery] = []
         self._current_host = b""
         self._out: list[bytes] = []
         self._is_flush_due = False
         self._is_step_due = False
+        self._is_farewell_due = False
         self._is_over = False  # no more orders follow
         self._is_stopping = False
         self._has_ended = False
@@ -80,7 +111,7 @@ class Agent:
         """Take octets from the scheduler."""
         for order in self._reader.receive(data):
             if self._is_over:
-                return
+                break
             self._take(order)
         self._step_soon()
 
@@ -94,27 +125,29 @@ class Agent:
         if not self._is_stopping:
             self._is_over = self._is_stopping = True
             self._feed.clear()
-            if self._delivery is not None:
-                self._delivery.stop()
+            for delivery in (self._delivery, *self._leaving):
+                if delivery is not None:
+                    delivery.stop()
             self._step_soon()
 
+    def fail(self) -> None:
+        """End soon, because something happened that nobody had thought of: what we know may be wrong."""
+        if self.exit_status == os.EX_OK:
+            self.exit_status = os.EX_SOFTWARE
+            self.reactor.callLater(_FAULT_SECONDS, self._end)
+            self.stop()
+
     def _take(self, order: Feed | Note) -> None:
-        if self.transcript is not None and isinstance(order, Feed):
-            self.transcript.line("#", b"jobspec: " + order.path + b"\t" + (order.host or b""))
         match order:
-            case Feed(path, host):
-                if host is None and self._host is None:
-                    self._say(b"# smtp needs defined host!\n#hungry\n")
-                    return
-                self._host = self._host if host is None else host
-                self._feed.append((path, self._host or b""))
             case Note.END:
                 self._is_over = True
-            case Note.TOO_LONG:
-                self.warn("an order of more than 64 KiB was passed over; look at the scheduler")
-                self._say(b"#hungry\n")
-            case Note.IDLE | Note.COMMENT:
-                self._say(b"#hungry\n")
+            case Feed(path, None):
+                self._feed.append(Feed(path, self._host))
+            case Feed(_, host):
+                self._host = host or self._host
+                self._feed.append(order)
+            case _:
+                self._feed.append(order)
 
     # Work
 
@@ -126,25 +159,54 @@ class Agent:
 
     def _step(self) -> None:
         self._is_step_due = False
+        try:
+            self._go_on()
+        except Exception:  # noqa: BLE001  whatever it is: the scheduler must not wait for us for ever
+            _log.failure("the agent is out of step")
+            self.fail()
+
+    def _go_on(self) -> None:
         self._leaving = [one for one in self._leaving if not one.is_over]
-        if self._feed and not self._is_stopping:
-            self._turn_to(self._feed[0][1])
+        self._answer_notes()
+        if self._feed and isinstance(order := self._feed[0], Feed):
+            self._turn_to(order.host or b"")
         delivery = self._delivery
         if delivery is not None:
             delivery.wake()
+        if len(self._feed) >= MOST_ORDERS:
+            self._hold(True)
+        elif len(self._feed) < _FEW_ORDERS:
+            self._hold(False)
         if self._is_over and not self._feed and (delivery is None or delivery.is_quiet):
-            self._part()
+            self._part("final close")
             if not self._leaving:
                 self._end()
-            elif not self._has_ended:
+            elif not self._is_farewell_due:
+                self._is_farewell_due = True
                 self.reactor.callLater(_FAREWELL_SECONDS, self._end)
+
+    def _answer_notes(self) -> None:
+        """Answer orders that name no file, when all before them are answered."""
+        while self._feed and not self._jobs:
+            match self._feed[0]:
+                case Feed(path, None):
+                    self._say(b"# smtp needs defined host!\n#hungry\n")
+                    self.remark(f"{os.fsdecode(path)}: the order names no host, nor does the command line")
+                case Note.UNUSABLE as note:
+                    self.warn(f"an order was passed over: {note.value}; look at the scheduler")
+                    self._say(b"#hungry\n")
+                case Note():
+                    self._say(b"#hungry\n")
+                case _:
+                    return
+            self._feed.popleft()
 
     def _turn_to(self, host: bytes) -> None:
         """See that the current delivery is for `host`, unless one for another host has still work."""
         if self._delivery is not None:
             if host.lower() == self._current_host or not self._delivery.is_quiet:
                 return
-            self._part()
+            self._part("new host")
         self._current_host = host.lower()
         self._delivery = self._delivery_to(host)
 
@@ -155,38 +217,56 @@ class Agent:
             self.equipment,
             found,
             source=self._next_job,
-            waiting=lambda: len(self._feed),
+            waiting=lambda: sum(1 for _ in islice(takewhile(self._is_next, self._feed), _MOST_CONNECTIONS)),
             changed=self._step_soon,
         )
 
-    def _part(self) -> None:
+    def _part(self, why: str) -> None:
         """Say goodbye to the current destination."""
-        if self._delivery is not None:
-            self._delivery.leave()
-            if not self._delivery.is_over:  # else nothing will come of it that wakes us
-                self._leaving.append(self._delivery)
-            self._delivery = None
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None and not delivery.is_over:
+            self.remark(f"(closed SMTP channel - {why})")
+            delivery.leave()
+            if not delivery.is_over:  # else nothing will come of it that wakes us
+                self._leaving.append(delivery)
+
+    def _is_next(self, order: Feed | Note) -> bool:
+        """Whether this order is for the current destination."""
+        return isinstance(order, Feed) and order.host is not None and order.host.lower() == self._current_host
 
     def _next_job(self) -> Job | None:
         """Return the next job for the current host; answer orders that come to nothing."""
-        assert self.conduct is not None
-        while self._feed and self._feed[0][1].lower() == self._current_host and not self._is_stopping:
-            path, host = self._feed.popleft()
-            try:
-                job = open_job(os.fsdecode(path), host, self.conduct)
-            except SpoolError as error:
-                self.warn(str(error))
-                job = None
-            except Exception as error:  # noqa: BLE001  one control file must not keep the others from delivery
-                self.warn(
-                    f"{os.fsdecode(path)}: {type(error).__name__}: {error}; please report this error of ours"
-                )
-                job = None
+        while self._feed and self._is_next(self._feed[0]) and not self._is_stopping:
+            order = self._feed.popleft()
+            assert isinstance(order, Feed)
+            job = self._open(order.path, order.host or b"")
             if job is None:
-                self._say(b"#resync " + path + b"\n#hungry\n")
+                self._say(b"#resync " + order.path + b"\n#hungry\n")
+                self._step_soon()  # the order behind it may be for another host
             elif not job.is_finished:
+                self._jobs.add(job)
                 return job
         return None
+
+    def _open(self, path: bytes, host: bytes) -> Job | None:
+        assert self.conduct is not None
+        name = os.fsdecode(path)
+        if self.remarks:
+            self._note_order(path, host)
+        job = None
+        try:
+            job = open_job(name, host, self.conduct)
+        except SpoolError as error:
+            self.warn(str(error))
+        except Exception:  # noqa: BLE001  one control file must not keep the others from delivery
+            _log.failure("{name}: please report this error of ours", name=name)
+        if self.remarks:
+            self.remark(
+                f"{name}: {_shown(job.log_identity)}"
+                if job is not None
+                else f"c='{_shown(self.conduct.channel)}' h='{_shown(host)}' #resync {name}"
+            )
+        return job
 
     # Output
 
@@ -198,22 +278,38 @@ class Agent:
 
     def finished(self, job: Job) -> None:
         """All recipients of an order are told."""
+        self._jobs.discard(job)
         self._say(b"#hungry\n")
         self._step_soon()
 
     def warn(self, text: str) -> None:
         """Tell the postmaster something, in a form that the scheduler passes over."""
-        shown = "".join(char if char.isprintable() else "?" for char in text)
-        line = f"# zsmtp:{self.pid}: {shown}\n".encode(errors="backslashreplace")
-        if _is_same_file(1, 2):
-            self._say(line)
-        else:
-            try:
-                os.write(2, line)
-            except OSError:
-                pass  # nobody listens
+        self._comment(text)
         if self.transcript is not None:
             self.transcript.remark(text)
+
+    def remark(self, text: str) -> None:
+        """Note something for whoever looks closely: in the transcript, with -d as a comment, too."""
+        if self.transcript is not None:
+            self.transcript.remark(text)
+        if self._debug:
+            self._comment(text)
+
+    @property
+    def remarks(self) -> bool:
+        """Whether anybody sees remarks."""
+        return self.transcript is not None or self._debug > 0
+
+    def _note_order(self, path: bytes, host: bytes) -> None:
+        if self.transcript is not None:
+            self.transcript.line("#", b"jobspec: " + path + b"\t" + host)
+        if self._debug > 1:
+            text = f"(fdcnt={_open_files()}, file:{_shown(path)}, host:{_shown(host)})"
+            self._write_comment(f"# {text}\n".encode())
+
+    def _comment(self, text: str) -> None:
+        shown = "".join(char if char.isprintable() else "?" for char in text[:_LONGEST_COMMENT])
+        self._write_comment(f"# zsmtp:{self.pid}: {shown}\n".encode(errors="backslashreplace"))
 
     def _say(self, octets: bytes) -> None:
         """Send whole lines; those of one turn of the reactor share a write."""
@@ -229,16 +325,34 @@ class Agent:
         if octets:
             self._write(octets)
 
+    # The end
+
     def _end(self) -> None:
-        if not self._has_ended:
-            self._has_ended = True
-            self._flush()
-            self._ended()
+        if self._has_ended:
+            return
+        self._has_ended = True
+        for job in list(self._jobs):
+            self._abandon(job)
+        self._flush()
+        self._ended()
+
+    def _abandon(self, job: Job) -> None:
+        """Defer what nobody has settled: a lock must not outlive what was known about it."""
+        self.warn(f"{job.path}: recipients were left locked; please report this error of ours")
+        verdict = policy.judge_trouble(_FAULT)
+        for recipient in job.recipients:
+            try:
+                job.settle(recipient, verdict)
+            except Exception:  # noqa: BLE001  the next one may fare better; the scheduler clears locks of the dead
+                _log.failure("{path}: recipient at {offset}", path=job.path, offset=recipient.offset)
 
 
-def _is_same_file(one: int, other: int) -> bool:
+def _shown(octets: bytes) -> str:
+    return octets[:_LONGEST_SHOWN].decode("ascii", "backslashreplace")
+
+
+def _open_files() -> int:
     try:
-        first, second = os.fstat(one), os.fstat(other)
+        return len(os.listdir("/dev/fd")) - 1
     except OSError:
-        return False
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+        return -1

@@ -13,14 +13,17 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from io import TextIOBase
 from typing import TYPE_CHECKING, Any
 
 from zsmtp.errors import ZsmtpError
 from zsmtp.spool.zenv import ZEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from zsmtp.agent import Agent
+    from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
 
 __all__ = ["run"]
@@ -34,25 +37,32 @@ def run(settings: Settings) -> int:
 
     Source: smtp(8zm), section INTERFACE.
     """
+    signals = _Signals()
+    printed = _Printed()
+    streams = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = printed
+    try:
+        return _run(settings, signals, printed)
+    except Exception as error:  # noqa: BLE001  no agent, so nothing is lost: say why and let the scheduler go on
+        printed.put(f"cannot start: {type(error).__name__}: {error}")
+        return os.EX_OSERR if isinstance(error, OSError) else os.EX_SOFTWARE
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
     _raise_file_limit()
-    environment = _environment()
+    environment = _environment(printed.put)
     with _no_look_up_of_own_name():
         from twisted.internet import reactor as installed
         from twisted.internet.stdio import StandardIO
 
         from zsmtp.agent import Agent
-        from zsmtp.net.console import Console
-        from zsmtp.net.transcript import Transcript
+        from zsmtp.net.console import Console, error_output
 
     reactor: Any = installed
     pid = os.getpid()
-    transcript = None
-    complaint = None
-    if settings.log_path is not None:
-        try:
-            transcript = Transcript(settings.log_path, pid=pid, clock=time.time)
-        except OSError as error:
-            complaint = f'cannot open logfile "{settings.log_path}"! {error.strerror}; working without it'
+    transcript = _transcript(settings, pid, printed.put)
     console = Console(reactor)
     agent = Agent(
         reactor,
@@ -61,21 +71,88 @@ def run(settings: Settings) -> int:
         forced=settings.forced,
         write=console.write,
         ended=console.end,
+        write_comment=error_output(),
+        hold=console.hold,
         transcript=transcript,
+        debug=settings.debug,
     )
     console.serve(agent.receive, agent.end_of_orders, agent.stop)
     _equip(agent, settings, environment, reactor)
-    _log_to(agent.warn)
+    _log_to(agent)
     StandardIO(console, reactor=reactor)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        # what the parent ignores stays ignored
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: reactor.callFromThread(agent.stop))
-    if complaint is not None:
-        agent.warn(complaint)
-    agent.begin()
-    reactor.run(installSignalHandlers=False)
-    return 0
+    printed.put = agent.warn
+    signals.act = lambda: reactor.callFromThread(agent.stop)
+    if not signals.are_pending:
+        agent.begin()
+        reactor.run(installSignalHandlers=False)
+    printed.put = _tell
+    return int(agent.exit_status)
+
+
+class _Signals:
+    """Signals that end the agent, from the first moment: it must not die of one when it has locked something,
+    nor leave a core.  What the parent ignores stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self.are_pending = False
+        self.act: Callable[[], object] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._arrived)
+
+    def _arrived(self, number: int, frame: object) -> None:
+        if self.act is None:
+            self.are_pending = True
+        else:
+            self.act()
+
+
+class _Printed(TextIOBase):
+    """Takes the place of sys.stdout and sys.stderr: what Python or a library prints there becomes comments,
+    since the scheduler takes every other line for a report.
+    """
+
+    def __init__(self) -> None:
+        self.put: Callable[[str], None] = _tell
+        self._partial = ""
+
+    def writable(self) -> bool:
+        """See TextIOBase."""
+        return True
+
+    def write(self, text: str) -> int:
+        """See TextIOBase."""
+        *lines, self._partial = (self._partial + text).split("\n")
+        for line in lines:
+            self.put(line)
+        return len(text)
+
+
+def _tell(text: str) -> None:
+    """Write a comment where there is no agent to do it."""
+    shown = "".join(char if char.isprintable() else "?" for char in text[:1000])
+    try:
+        os.write(2, f"# zsmtp:{os.getpid()}: {shown}\n".encode(errors="backslashreplace"))
+    except OSError:
+        return
+
+
+def _transcript(settings: Settings, pid: int, tell: Callable[[str], None]) -> Transcript | None:
+    """Open the transcript of -l; without it the mail goes out all the same."""
+    if settings.log_path is None:
+        return None
+    from email.utils import formatdate
+
+    from zsmtp.net.transcript import Transcript
+
+    try:
+        transcript = Transcript(settings.log_path, pid=pid, clock=time.time)
+    except OSError as error:
+        tell(f'cannot open logfile "{settings.log_path}"! {error.strerror}; working without it')
+        return None
+    transcript.remark(f"Start time: {formatdate(time.time(), localtime=True)}")
+    return transcript
 
 
 def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: Any) -> None:
@@ -136,7 +213,7 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         one_message=settings.one_message_per_connection,
         send_buffer=settings.send_buffer,
         witness=agent.transcript.line if agent.transcript is not None else None,
-        remark=agent.transcript.remark if agent.transcript is not None else None,
+        remark=agent.remark if agent.remarks else None,
     )
 
 
@@ -155,7 +232,7 @@ def _wishes(settings: Settings, environment: ZEnvironment) -> Any:
     return wishes._replace(default_charset=charset) if charset else wishes
 
 
-def _environment() -> ZEnvironment:
+def _environment(tell: Callable[[str], None]) -> ZEnvironment:
     """The Z-environment, where the scheduler names it; without it everything has a default."""
     path = os.environ.get("ZCONFIG")
     if not path:
@@ -163,12 +240,16 @@ def _environment() -> ZEnvironment:
     try:
         return ZEnvironment.load(path)
     except ZsmtpError as error:
-        sys.stderr.write(f"# zsmtp:{os.getpid()}: {error}\n")
+        tell(f"ZCONFIG: {error}; working without it")
         return ZEnvironment()
 
 
-def _log_to(warn: Any) -> None:
-    """Lead what Twisted and our own modules log to where the postmaster looks."""
+def _log_to(agent: Agent) -> None:
+    """Lead what Twisted and our own modules log to where the postmaster looks.
+
+    What our modules log they have coped with.  A failure that Twisted logs has been caught by nobody, and
+    whoever waits for what was interrupted would wait for ever: the agent ends.
+    """
     from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogBeginner
     from zope.interface import implementer
 
@@ -178,10 +259,14 @@ def _log_to(warn: Any) -> None:
             return
         failure = event.get("log_failure")
         text = formatEvent(event)
-        warn(f"{text}: {failure.getErrorMessage()} ({failure.type.__name__})" if failure else text)
-        if failure is not None:
-            for line in failure.getTraceback().splitlines():
-                warn(line)
+        if failure is None:
+            agent.warn(text)
+            return
+        agent.warn(f"{text}: {failure.getErrorMessage()} ({failure.type.__name__})")
+        for line in failure.getTraceback().splitlines():
+            agent.warn(line)
+        if not event.get("log_namespace", "").startswith("zsmtp."):
+            agent.fail()
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
 

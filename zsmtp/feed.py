@@ -1,7 +1,7 @@
 """The scheduler's orders, from octets to values.
 
 An order is a line: a control file, and maybe a TAB and the host.  `#idle` and other comments, the empty line
-and lines beyond all reason are orders too, since each is answered by exactly one `#hungry`.  A last line
+and lines that can name no file are orders too, since each is answered by exactly one `#hungry`.  A last line
 without its end is none: the scheduler died in the middle of it.  Source: smtp(8zm), section INTERFACE.
 """
 
@@ -10,9 +10,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-__all__ = ["LINE_OCTETS", "Feed", "FeedReader", "Note"]
+__all__ = ["LINE_OCTETS", "PATH_OCTETS", "Feed", "FeedReader", "Note"]
 
 LINE_OCTETS: Final = 65536
+"""the longest line that is kept in memory"""
+PATH_OCTETS: Final = 4095
+"""the longest name of a file that Linux knows"""
 
 
 class Note(Enum):
@@ -21,7 +24,7 @@ class Note(Enum):
     IDLE = "there is no work at present"
     COMMENT = "to be passed over"
     END = "no more orders will follow"
-    TOO_LONG = "a line without measure"
+    UNUSABLE = "empty, without measure or with a NUL in it: it can name no file"
 
 
 class Feed(NamedTuple):
@@ -51,10 +54,12 @@ class FeedReader:
     def _order(self, line: bytes) -> Feed | Note:
         if self._is_skipping or len(line) > LINE_OCTETS:
             self._is_skipping = False
-            return Note.TOO_LONG
+            return Note.UNUSABLE
         if not line or line.startswith(b"\0"):
             return Note.END
         if line.startswith(b"#"):
             return Note.IDLE if line == b"#idle" else Note.COMMENT
         path, tab, host = line.partition(b"\t")
+        if not path or len(path) > PATH_OCTETS or b"\0" in line:
+            return Note.UNUSABLE
         return Feed(path, host if tab else None)
