@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zsmtp.message import form as module
+from zsmtp.message import fitting
 from zsmtp.message.form import Ability, Form, Refusal, Wishes, choose
 from zsmtp.message.wire import Facts, examine
 
@@ -78,6 +78,14 @@ class AMessageThatNeedsNothing(SynchronousTestCase):
         self.assertEqual(
             list(form(b".a: 1\n.b: 2\n", b"").pieces(stuffed=True)), [b"..a: 1\r\n..b: 2\r\n\r\n"]
         )
+
+    def test_a_line_that_tabs_make_too_long_is_folded(self) -> None:
+        octets = whole(form(b"X: " + b"a\t" * 400 + b"b\n", b""))
+        self.assertEqual(max(map(len, octets.split(b"\r\n"))), 993)
+
+    def test_an_empty_line_in_the_block_does_not_end_the_header(self) -> None:
+        for block in (b"A: 1\n\nB: 2\n", b"\nA: 1\nB: 2\n\n"):
+            self.assertEqual(whole(form(block, b"x\n")), b"A: 1\r\nB: 2\r\n\r\nx\r\n")
 
     def test_binarymime_makes_no_difference(self) -> None:
         self.assertEqual(whole(form(BLOCK, b"x\n", Ability(True, False, True))), whole(form(BLOCK, b"x\n")))
@@ -162,7 +170,7 @@ class Limits(SynchronousTestCase):
     """What costs too much."""
 
     def test_a_body_above_the_limit_is_not_converted(self) -> None:
-        self.patch(module, "CONVERTIBLE", 1000)
+        self.patch(fitting, "CONVERTIBLE", 1000)
         result = chosen(BLOCK, b"\xe4" * 2000 + b"\n", PLAIN)
         assert isinstance(result, Refusal)
         self.assertEqual(result.status, b"5.6.3")

@@ -12,6 +12,7 @@ Sources: RFC 5321 sections 2.3.8, 4.5.2 and 4.5.3.1.6; RFC 1870 for what counts 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "examine",
     "gathered",
     "has_long_line",
+    "plain_body",
     "stuffed",
     "wire",
     "wire_pieces",
@@ -116,6 +118,15 @@ def wire(octets: bytes) -> bytes:
     if octets and octets[-1] != _LF:
         octets += b"\n"
     return octets.replace(b"\n", b"\r\n")
+
+
+def plain_body(source: Source, octets: int) -> Callable[[], Iterable[bytes]]:
+    """Give what makes a body of that size on the wire: in one piece if it is small."""
+    return partial(_whole if octets <= PIECE else wire_pieces, source)
+
+
+def _whole(source: Source) -> Iterable[bytes]:
+    return (wire(b"".join(source())),)
 
 
 def wire_pieces(source: Source) -> Iterator[bytes]:
