@@ -18,6 +18,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from twisted.logger import Logger
+
 from zsmtp import plan, policy
 from zsmtp.errors import SpoolError
 from zsmtp.message.form import Ability, Refusal, Wishes, choose
@@ -45,8 +47,7 @@ _MISSING = (
 )
 
 
-class _Unusable(SpoolError):
-    """The control file does not even name a message file."""
+_log = Logger()
 
 
 class Settled(NamedTuple):
@@ -177,18 +178,20 @@ class Job:
         if recipient.offset not in self._open:
             return
         self._open.discard(recipient.offset)
-        match verdict.outcome:
-            case Outcome.DELIVERED:
-                self._mark_delivered(recipient, verdict, peer)
-            case Outcome.FAILED:
-                verdict = self._mark_failed(recipient, verdict, peer)
-            case Outcome.DEFERRED:
-                self._file.release(recipient)
-        line = self._report_line(recipient, verdict, peer)
-        self._conduct.report(Settled(self, recipient, verdict, peer, line))
+        verdict = self._mark(recipient, verdict, peer)
+        try:
+            line = self._report_line(recipient, verdict, peer)
+            self._conduct.report(Settled(self, recipient, verdict, peer, line))
+        except Exception:  # noqa: BLE001  the others are to be told of all the same
+            _log.failure("reporting a recipient of {path}", path=self.path)
         if not self._open:
             self._close()
             self._conduct.finished(self)
+
+    def give_up(self, verdict: Verdict) -> None:
+        """Settle every recipient that is not settled yet."""
+        for recipient in self.recipients:
+            self.settle(recipient, verdict)
 
     def _settle_all(self, batch: Batch, verdict: Verdict) -> None:
         for recipient in batch.recipients:
@@ -211,31 +214,61 @@ class Job:
                 self.settle(recipient, policy.judge_problem(b"5.6.7 (non-ASCII address not permitted)", text))
         return batch._replace(recipients=tuple(said)) if said else None
 
+    def _mark(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> Verdict:
+        """Write a verdict into the control file; return what can be told.
+
+        Where nothing can be written the lock stays until the scheduler finds that this process has ended.
+        """
+        try:
+            match verdict.outcome:
+                case Outcome.DELIVERED:
+                    self._mark_delivered(recipient, verdict, peer)
+                case Outcome.FAILED:
+                    return self._mark_failed(recipient, verdict, peer)
+                case Outcome.DEFERRED:
+                    self._file.release(recipient)
+        except SpoolError as error:
+            self._conduct.warn(str(error))
+        except Exception:  # noqa: BLE001  an error of ours must not keep the scheduler waiting
+            _log.failure("marking a recipient of {path}", path=self.path)
+        return verdict
+
     def _mark_delivered(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> None:
-        if not self._file.delivered(recipient):
-            self._conduct.warn(
-                f"{self.path}: recipient at {recipient.offset} is no longer ours; was delivered"
-            )
-        if verdict.word is Word.OK_RECORDED:
-            try:
-                self._file.append_diagnostic(self._diagnostic_line(recipient, verdict, peer))
-            except SpoolError as error:  # it is delivered all the same: only the sender will not hear of it
-                self._conduct.warn(str(error))
+        try:
+            if not self._file.delivered(recipient):
+                self._conduct.warn(
+                    f"{self.path}: recipient at {recipient.offset} is no longer ours; was delivered"
+                )
+        finally:
+            if verdict.word is Word.OK_RECORDED:
+                self._record(recipient, verdict, peer)
+
+    def _record(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> None:
+        try:
+            self._file.append_diagnostic(self._diagnostic_line(recipient, verdict, peer))
+        except SpoolError as error:  # it is delivered all the same: only the sender will not hear of it
+            self._conduct.warn(str(error))
 
     def _mark_failed(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> Verdict:
         """Record a failure; where that is not possible nobody would tell the sender, so it is tried again."""
         try:
             self._file.append_diagnostic(self._diagnostic_line(recipient, verdict, peer))
-        except SpoolError as error:
-            self._conduct.warn(str(error))
-            self._file.release(recipient)
-            return verdict._replace(
+        except Exception as error:  # noqa: BLE001  whatever it is, the sender would not hear of it
+            if isinstance(error, SpoolError):
+                self._conduct.warn(str(error))
+            else:
+                _log.failure("recording a failure in {path}", path=self.path)
+            unrecorded = verdict._replace(
                 outcome=Outcome.DEFERRED,
                 word=Word.DEFERRED,
                 status=b"4.3.0 (failure could not be recorded)",
                 text=verdict.text + b"\r" + str(error).encode(errors="replace"),
             )
-        self._file.failed(recipient)
+            return self._mark(recipient, unrecorded, peer)
+        try:
+            self._file.failed(recipient)
+        except SpoolError as error:  # what the sender will read is in the file: that is what counts
+            self._conduct.warn(str(error))
         return verdict
 
     def _notary(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> bytes:
@@ -287,6 +320,7 @@ def open_job(
     finished. Raises SpoolError where the control file is of no use: nothing was locked.
     """
     file = OpenControlFile.open(path)
+    message: MessageFile | None = None
     try:
         control = file.control
         for problem in control.problems:
@@ -296,11 +330,8 @@ def open_job(
             file.close()
             return None
         verdict: Verdict | None = None
-        message: MessageFile | None = None
         try:
             message = _open_message(path, file)
-        except _Unusable:
-            raise
         except SpoolError as error:
             conduct.warn(str(error))
             verdict = _without_message(error)
@@ -312,11 +343,12 @@ def open_job(
             return None
     except BaseException:
         file.close()
+        if message is not None:
+            message.close()
         raise
     job = Job(path, host, conduct, file, message, locked)
     if verdict is not None:
-        for recipient in locked:
-            job.settle(recipient, verdict)
+        job.give_up(verdict)
     return job
 
 

@@ -84,11 +84,14 @@ class Courier(DeliverySender):
         """Set up the socket, then begin."""
         transport: Any = self.transport
         self.peer = Peer(self.hop.remote, connected_text(self.hop, transport.getHost()))
-        if self.hop.family is not Family.UNIX:
-            transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
-        if self._send_buffer:
-            transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+        try:
+            if self.hop.family is not Family.UNIX:
+                transport.setTcpNoDelay(True)
+                transport.setTcpKeepAlive(True)
+            if self._send_buffer:
+                transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+        except (OSError, OverflowError):
+            pass  # it is closed again already, which the transport will find, or cannot be set: not needed
         super().connectionMade()
         self.session.witness = self._witness
 
@@ -157,7 +160,9 @@ class Courier(DeliverySender):
     def stop(self) -> None:
         """End as soon as no message hangs between sent and answered; nothing new begins."""
         self.is_leaving = True
-        if not self.session.awaits_final:
+        if self.session.is_idle:
+            self.leave()
+        elif not self.session.awaits_final:
             self.drop(Trouble(Kind.STOPPED, b"this transport agent was told to stop"))
 
     def _watch_idleness(self, seconds: float) -> None:
@@ -175,8 +180,8 @@ class Courier(DeliverySender):
             self.leave()
         elif now - self._spoke_at >= NOOP_AFTER:
             self._spoke_at = now
+            self._watch_idleness(max(1.0, self._idle_since + LEAVE_AFTER - now))
             self.session.probe()
             self.proceed()
-            self._watch_idleness(max(1.0, self._idle_since + LEAVE_AFTER - now))
         else:
             self._watch_idleness(self._spoke_at + NOOP_AFTER - now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectError, TimeoutError, UserError
+from twisted.internet.error import ConnectBindError, ConnectError, TimeoutError
 
 from zsmtp.destination import Family, Hop
 from zsmtp.trouble import Kind, Trouble
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["address_text", "connect_trouble", "connected_text", "endpoint_for"]
 
+_LONGEST_PATH: Final = 107
+"""octets of a path in Linux' sockaddr_un"""
+
 
 def endpoint_for(reactor: Any, hop: Hop, *, seconds: float) -> IStreamClientEndpoint:
     """Return the endpoint for `hop`; the attempt fails after `seconds`.  Source: smtp(8zm), option -T
     conn.
+
+    Raises OSError for a path that no UNIX socket can have: Twisted would wait for it until the end.
     """
     match hop.family:
         case Family.UNIX:
+            if len(os.fsencode(hop.address)) > _LONGEST_PATH:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             return UNIXClientEndpoint(reactor, hop.address, timeout=seconds)
         case Family.INET6:
             return TCP6ClientEndpoint(reactor, hop.address, hop.port, timeout=seconds)
@@ -50,14 +58,17 @@ def connected_text(hop: Hop, host: Any) -> bytes:
 
 def connect_trouble(hop: Hop, error: BaseException) -> Trouble:
     """Say that a connection could not be opened, and why."""
-    if isinstance(error, (TimeoutError, UserError)) or not isinstance(error, ConnectError):
-        why = (
-            "Connection timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        )
-    elif isinstance(error.osError, int):
+    kind = Kind.BIND_FAILED if isinstance(error, ConnectBindError) else Kind.CONNECT_FAILED
+    if isinstance(error, TimeoutError):
+        why = os.strerror(errno.ETIMEDOUT)
+    elif isinstance(error, OSError) and error.strerror:
+        why = error.strerror
+    elif isinstance(error, ConnectError) and isinstance(error.osError, int):
         why = os.strerror(error.osError)
+    elif isinstance(error, ConnectError) and error.osError is not None:
+        why = str(error.osError)
     else:
-        why = str(error.osError or error)
+        why = str(error) or type(error).__name__
     name = os.fsencode(hop.name) if hop.family is Family.UNIX else hop.name.encode()
     text = b"connect to %s [%s]: %s" % (name, address_text(hop), why.encode(errors="replace"))
-    return Trouble(Kind.CONNECT_FAILED, text, remote=hop.remote)
+    return Trouble(kind, text, remote=hop.remote)

@@ -7,9 +7,9 @@ piece at a time, so that memory stays bounded and replies are read meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPullProducer, ISSLTransport
 from zope.interface import implementer
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Outlet"]
 
-_PIECES_AT_ONCE = 16
+_DIRECT_PIECES: Final = 16
 """pieces of 64 KiB that may go straight to the socket before the reactor has a turn"""
+_WRITTEN_PIECES: Final = 2
+"""pieces that a transport is given before it is asked whether the peer reads: they lie in memory"""
 
 
 @implementer(IPullProducer)
@@ -29,16 +31,18 @@ class Outlet:
     waited.
     """
 
-    __slots__ = ("_handle", "_progressed", "_session", "_transport", "_waiting", "is_sending")
+    __slots__ = ("_handle", "_progressed", "_session", "_transport", "_waiting", "is_sending", "progress")
 
     def __init__(self, session: Session, transport: Any, progressed: Callable[[], None]) -> None:
         self._session = session
         self._transport = transport
         self._progressed = progressed
-        self._handle = transport.getHandle()
+        self._handle = None if ISSLTransport.providedBy(transport) else transport.getHandle()
         self._waiting = b""
         self.is_sending = False
         """Whether octets wait here for the peer to read."""
+        self.progress = 0
+        """How often something has been passed on that waited."""
 
     def leave_socket(self) -> None:
         """TLS begins: from now on everything goes through the transport."""
@@ -48,24 +52,22 @@ class Outlet:
         """Send all that the session has to send, now or as the peer takes it."""
         if self.is_sending:
             return
-        session = self._session
-        for _ in range(_PIECES_AT_ONCE):
+        session, handle = self._session, self._handle
+        for _ in range(_WRITTEN_PIECES if handle is None else _DIRECT_PIECES):
             octets = session.take()
             if not octets:
                 session.flushed()
                 return
-            if self._handle is None:
+            if handle is None:
                 self._transport.write(octets)
                 continue
             try:
-                sent = self._handle.send(octets)
-            except BlockingIOError:
-                sent = 0
+                sent = handle.send(octets)
             except OSError:
-                self._transport.write(octets)  # the transport finds the same error and reports the loss
-                return
+                sent = 0  # it is full for now; if it is worse than that, the transport finds the same error
             if sent < len(octets):
                 self._waiting = octets[sent:]
+                session.flushed(len(self._waiting))
                 break
         self.is_sending = True
         self._transport.registerProducer(self, False)
@@ -73,13 +75,13 @@ class Outlet:
     def resumeProducing(self) -> None:
         """Hand over the next piece.  See IPullProducer."""
         octets, self._waiting = self._waiting or self._session.take(), b""
+        self.progress += 1
         if octets:
-            self._progressed()
             self._transport.write(octets)
-            return
-        self.is_sending = False
-        self._transport.unregisterProducer()
-        self._session.flushed()
+        else:
+            self.is_sending = False
+            self._transport.unregisterProducer()
+            self._session.flushed()
         self._progressed()
 
     def stopProducing(self) -> None:

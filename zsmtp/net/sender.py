@@ -6,7 +6,8 @@ authentication, the getMail... methods and the timeout of its superclass, and re
 `twisted.mail.smtp.sendmail` included.  The delivery engine overrides the methods under "For the owner".
 
 One timer per connection.  A deadline begins when something is awaited that was not awaited before; input that
-does not complete a reply never extends it.
+does not complete a reply never extends it.  An exception in what the owner does costs the connection, and
+the owner still hears of everything that was under way on it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.mail.smtp import ESMTPSender
 from zope.interface import implementer
 
+from zsmtp.net.deadline import Deadline
 from zsmtp.net.outlet import Outlet
-from zsmtp.net.stock import StockMail, error_from
+from zsmtp.net.stock import StockMail, authenticators
 from zsmtp.net.tls import Secured, secured
 from zsmtp.smtp.event import (
     Broken,
@@ -45,7 +49,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeliverySender"]
 
-_HANDSHAKE_LOST = Trouble(Kind.TLS_FAILED, b"the server closed the connection in the TLS handshake")
+_log = Logger()
+
+_INTERNAL = Trouble(Kind.INTERNAL, b"internal error; the log of the agent has more")
+_HANDSHAKE_LOST = Trouble(Kind.TLS_FAILED, b"the server closed the connection instead of beginning TLS")
 
 
 @implementer(IHandshakeListener)
@@ -54,6 +61,11 @@ class DeliverySender(ESMTPSender):
 
     transport: Any
     debug = False  # the superclass would keep a log of lines, secrets included
+    # the superclass' own costs ten times as much, for the sake of a name that is deprecated since 2013
+    __setattr__ = object.__setattr__
+
+    usesSecretsInClear = False
+    """Whether authentication may go over a connection without TLS."""
 
     def __init__(
         self,
@@ -68,15 +80,13 @@ class DeliverySender(ESMTPSender):
         clock: IReactorTime | None = None,
     ) -> None:
         super().__init__(username, secret, contextFactory, identity, logsize, hostname=hostname)
+        self.authenticators = authenticators(username)
         self.manner = manner
         self.clock = clock
         self.tls: Secured | None = None
         self.session: Session = Session(Manner())
         self._outlet: Outlet | None = None
-        self._deadline: float | None = None
-        self._answered = -1
-        self._fires_at: float | None = None
-        self._was_sending = False
+        self._runs_out: Deadline | None = None
         self._has_told = False  # sessionEnded was called
         self._is_closed = False  # the connection is being given up: nothing more is sent
         self._authenticator: Any = None
@@ -90,52 +100,40 @@ class DeliverySender(ESMTPSender):
             from twisted.internet import reactor  # what every stock sender runs on
 
             self.clock = reactor
-        self.session = Session(self.manner or self._stock_manner())
+        is_secure = ISSLTransport.providedBy(self.transport)
+        self.session = Session(self.manner or self._stock_manner(), is_secure=is_secure)
         self._outlet = Outlet(self.session, self.transport, self._progressed)
+        self._runs_out = Deadline(self.clock.seconds, self.setTimeout)
         self._reckon()
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session and send what it answers."""
-        for event in self.session.receive(data):
-            self._handle(event)
+        self._handle_all(self.session.receive(data))
         self.proceed()
 
     def timeoutConnection(self) -> None:
         """The timer has fired: early, if the deadline has moved since it was set."""
-        assert self.clock is not None
-        self._fires_at = None
-        if self._deadline is None:
-            return
-        left = self._deadline - self.clock.seconds()
-        if left > 0.001:
-            self._arm(left)
-            return
-        writing = self._outlet is not None and self._outlet.is_sending
-        for event in self.session.expired(writing=writing):
-            self._handle(event)
-        self._drop()
+        if self._runs_out is not None and self._runs_out.has_passed():
+            if not self._is_closed:
+                writing = self._outlet is not None and self._outlet.is_sending
+                self._handle_all(self.session.expired(writing=writing))
+            self._drop()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Whatever was open ends here, for whatever reason the connection went."""
-        self.setTimeout(None)
-        self._deadline = None
+        super().connectionLost(reason)
         self._is_closed = True
-        for event in self.session.lost(self._why_lost(reason)):
-            self._handle(event)
+        if self._runs_out is not None:
+            self._runs_out.end()
+        self._handle_all(self.session.lost(self._why_lost(reason)))
         self._end(None)
-
-    def _why_lost(self, reason: Failure | None) -> Trouble | None:
-        if reason is None or reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
-            return None if self.session.state is not State.SECURING else _HANDSHAKE_LOST
-        if self.session.state is State.SECURING:
-            return Trouble(Kind.TLS_FAILED, b"TLS handshake: " + _reason(reason))
-        return Trouble(Kind.HUNG_UP, b"connection lost: " + _reason(reason))
 
     def sendError(self, exc: Any) -> None:
         """Tell a stock factory of an abnormal end, once."""
-        self._drop()
+        if self.session.state is not State.LEAVING:  # else QUIT is on its way
+            self._drop()
         factory = self.factory
-        if factory.sendFinished or not hasattr(factory, "result"):
+        if getattr(factory, "sendFinished", True) or not hasattr(factory, "result"):
             return
         if factory.retries >= 0 or not (exc.retry or 400 <= exc.code < 500):
             factory.sendFinished = True
@@ -149,7 +147,8 @@ class DeliverySender(ESMTPSender):
     def handshakeCompleted(self) -> None:
         """See IHandshakeListener."""
         self.tls = secured(self.transport.getHandle())
-        self.session.secured()
+        if self.session.state is State.SECURING:  # else the connection was secure from the beginning
+            self.session.secured()
         self.proceed()
 
     # For the owner
@@ -176,7 +175,7 @@ class DeliverySender(ESMTPSender):
     def sessionEnded(self, trouble: Trouble | None) -> None:
         """The session is over; None if as it should be.  Default: the superclass' sendError."""
         if trouble is not None:
-            self.sendError(error_from(trouble))
+            self.sendError((self._stock or StockMail(self)).error(trouble))
 
     def leave(self) -> None:
         """Say goodbye and close."""
@@ -186,21 +185,26 @@ class DeliverySender(ESMTPSender):
 
     def drop(self, trouble: Trouble) -> None:
         """Close at once; what is open ends in `trouble`."""
-        for event in self.session.lost(trouble):
-            self._handle(event)
+        self._handle_all(self.session.lost(trouble))
         self._drop()
 
     def proceed(self) -> None:
         """Begin what may begin, send what is to be sent, and wait for what is awaited."""
-        session = self.session
-        while session.has_room:
-            transaction = self.nextTransaction()
-            if transaction is None or not session.has_room:
-                break
-            self.beginTransaction(transaction)
-        if self._outlet is not None and not self._is_closed:
-            self._outlet.send()
-            self._look()
+        outlet, session = self._outlet, self.session
+        if outlet is None or self._is_closed:
+            return
+        try:
+            while session.has_room:
+                transaction = self.nextTransaction()
+                if transaction is None:
+                    break
+                self.beginTransaction(transaction)
+        except Exception:  # noqa: BLE001  an error of ours costs a retry, never a message
+            _log.failure("beginning a transaction")
+            self.drop(_INTERNAL)
+            return
+        outlet.send()
+        self._look()
         self._reckon()
 
     def beginTransaction(self, transaction: Transaction) -> None:
@@ -208,6 +212,18 @@ class DeliverySender(ESMTPSender):
         self.session.begin(transaction)
 
     # Events
+
+    def _handle_all(self, events: list[Event]) -> None:
+        """Handle every event, also those after one that the owner fails at: each is somebody's mail."""
+        has_failed = False
+        for event in events:
+            try:
+                self._handle(event)
+            except Exception:  # noqa: BLE001  as above
+                _log.failure("handling {event}", event=type(event).__name__)
+                has_failed = True
+        if has_failed:
+            self.drop(_INTERNAL)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -218,9 +234,7 @@ class DeliverySender(ESMTPSender):
             case Greeted():
                 self.greeted()
             case SecureNow():
-                assert self._outlet is not None
-                self._outlet.leave_socket()
-                self.transport.startTLS(self.context)
+                self._secure()
             case MechanismsOffered(mechanisms):
                 self._choose(mechanisms)
             case ChallengeReceived(challenge):
@@ -235,8 +249,16 @@ class DeliverySender(ESMTPSender):
 
     def _look(self) -> None:
         """See what sending has led to: reading the message may have failed."""
-        for event in self.session.poll():
-            self._handle(event)
+        events = self.session.poll()
+        if events:
+            self._handle_all(events)
+
+    def _why_lost(self, reason: Failure) -> Trouble | None:
+        if reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+            return _HANDSHAKE_LOST if self.session.state is State.SECURING else None
+        if self.session.state is State.SECURING:
+            return Trouble(Kind.TLS_FAILED, b"TLS handshake: " + _reason(reason))
+        return Trouble(Kind.HUNG_UP, b"connection lost: " + _reason(reason))
 
     def _end(self, trouble: Trouble | None) -> None:
         if not self._has_told:
@@ -245,24 +267,31 @@ class DeliverySender(ESMTPSender):
 
     def _close(self) -> None:
         """Close in peace; a peer that does not let go is cut off a little later."""
-        if not self._is_closed and self.clock is not None:
+        if not self._is_closed and self._runs_out is not None:
             self._is_closed = True
-            self._deadline = self.clock.seconds() + QUIT_SECONDS
-            self._arm(QUIT_SECONDS)
+            self._runs_out.run(QUIT_SECONDS, "closing")
             self.transport.loseConnection()
 
     def _drop(self) -> None:
         self._is_closed = True
-        self._deadline = None
-        self.setTimeout(None)
+        if self._runs_out is not None:
+            self._runs_out.end()
         if self.transport is not None:
             self.transport.abortConnection()
 
-    # Authentication
+    # TLS and authentication
+
+    def _secure(self) -> None:
+        assert self._outlet is not None
+        if self.context is None:
+            self.drop(Trouble(Kind.TLS_FAILED, b"there is no configuration for TLS here"))
+        else:
+            self._outlet.leave_socket()
+            self.transport.startTLS(self.context)
 
     def _choose(self, offered: tuple[bytes, ...]) -> None:
         """Take the first registered mechanism that the server offers, and never a secret in clear."""
-        if self.session.is_secure or not self.requireTransportSecurity:
+        if self.secret is not None and (self.session.is_secure or self.usesSecretsInClear):
             for authenticator in self.authenticators:
                 if authenticator.getName() in offered:
                     self._authenticator = authenticator
@@ -288,36 +317,22 @@ class DeliverySender(ESMTPSender):
 
     def _progressed(self) -> None:
         """The peer has taken octets that waited for it."""
-        self._deadline = None
         self._look()
         self._reckon()
 
     def _reckon(self) -> None:
-        """Find the deadline that runs now; the timer is only touched when it must fire earlier."""
-        session = self.session
-        if self._is_closed:
+        """Let the deadline run for what is awaited now."""
+        if self._is_closed or self._runs_out is None or self._outlet is None:
             return
-        is_sending = self._outlet is not None and self._outlet.is_sending
-        seconds = session.manner.timeouts.write if is_sending else session.patience
-        if seconds is None:
-            self._deadline = None
-            return
-        changed = self._was_sending is not is_sending or (
-            not is_sending and self._answered != session.answered
-        )
-        if self._deadline is not None and not changed:
-            return
-        assert self.clock is not None
-        self._was_sending = is_sending
-        self._answered = session.answered
-        self._deadline = self.clock.seconds() + seconds
-        if self._fires_at is None or self._fires_at > self._deadline:
-            self._arm(seconds)
-
-    def _arm(self, seconds: float) -> None:
-        assert self.clock is not None
-        self._fires_at = self.clock.seconds() + seconds
-        self.setTimeout(seconds)
+        session, outlet = self.session, self._outlet
+        step: tuple[object, int]
+        if not outlet.is_sending:
+            seconds, step = session.patience, (session.state, session.answered)
+        elif session.state is State.LEAVING:
+            seconds, step = QUIT_SECONDS, (State.LEAVING, session.answered)
+        else:
+            seconds, step = session.manner.timeouts.write, (None, outlet.progress)
+        self._runs_out.run(seconds, step)
 
     def _stock_manner(self) -> Manner:
         """What the attributes of the superclass ask for."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientContexts", "ClientCreator", "Secured", "secured"]
 
+_WITHOUT_MARKS = str.maketrans("", "", "-_.")
+
 
 class Secured(NamedTuple):
     """What was negotiated: `TLSv1.3`, `TLS_AES_256_GCM_SHA384`."""
@@ -40,7 +42,7 @@ class ClientCreator:
         """See IOpenSSLClientConnectionCreator."""
         connection = SSL.Connection(self._context, None)
         if self._server_name:
-            connection.set_tlsext_host_name(self._server_name.encode("ascii", "replace"))
+            connection.set_tlsext_host_name(self._server_name.encode("ascii"))
         return connection
 
 
@@ -54,10 +56,13 @@ class ClientContexts:
         """Return what makes a connection object that takes any certificate."""
         if self._opportunistic is None:
             self._opportunistic = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
-        # RFC 6066 3: no address literals in the handshake
-        is_name = server_name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-        is_literal = server_name.replace(".", "").isdigit()
-        return ClientCreator(self._opportunistic, server_name if is_name and not is_literal else None)
+        return ClientCreator(self._opportunistic, server_name if _is_host_name(server_name) else None)
+
+
+def _is_host_name(name: str) -> bool:
+    """RFC 6066 3: no address literals in the handshake, and nothing but names."""
+    letters = name.translate(_WITHOUT_MARKS)
+    return letters.isascii() and letters.isalnum() and not name.replace(".", "").isdigit()
 
 
 def secured(handle: object) -> Secured:

@@ -1,0 +1,169 @@
+"""The way to an open session: through the hops of a route, one after the other, until one has a session for
+us.
+
+What a host makes necessary is tried on the way: a connection in clear where opportunistic TLS failed (and for
+an hour from then on at once), HELO on a new connection where EHLO was answered by hanging up.  Every failure
+is kept with the name of the peer, for whoever judges.  Source: RFC 5321 sections 4.1.1.1 and 5.1, RFC 7435.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.protocol import Factory
+
+from zsmtp.destination import Hop, Route, RouteRules, Target
+from zsmtp.net.courier import Courier, Employer
+from zsmtp.net.endpoints import address_text, connect_trouble, endpoint_for
+from zsmtp.smtp.session import Esmtp, Manner, State, Tls
+from zsmtp.trouble import Kind, Peer, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["TLS_FORGIVEN", "Equipment", "Failures", "approach"]
+
+TLS_FORGIVEN: Final = 3600.0
+"""seconds for which a host whose handshake failed is met in clear from the start"""
+_HOSTS_REMEMBERED: Final = 10_000
+
+_STOPPED: Final = Trouble(Kind.STOPPED, b"this transport agent was told to stop")
+
+Failures = list[tuple[Trouble, Peer]]
+"""What went wrong, hop by hop."""
+
+
+class Equipment(NamedTuple):
+    """What all deliveries of a process share.
+
+    `rules` gives what the options say of routes, and this machine's addresses as they are now; `find`
+    resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a server
+    name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail.
+    """
+
+    reactor: Any
+    manner: Manner
+    rules: Callable[[], RouteRules]
+    find: Callable[[Target, RouteRules], Deferred[Route | Trouble]]
+    context_for: Callable[[str], Any]
+    broken_tls: dict[str, float]
+    connections: int = 1
+    one_message: bool = False
+    send_buffer: int | None = None
+    witness: Callable[[str, bytes], None] | None = None
+    remark: Callable[[str], None] | None = None
+
+    def tell(self, text: str) -> None:
+        """Make a remark where remarks are wanted."""
+        if self.remark is not None:
+            self.remark(text)
+
+
+async def approach(equipment: Equipment, target: Target | Trouble, employer: Employer) -> Courier | Failures:
+    """Open one session and return it, or say why there is none.  Cancelling gives up what is under way."""
+    if isinstance(target, Trouble):
+        return [(target, Peer(target.remote))]
+    found = await equipment.find(target, equipment.rules())
+    if isinstance(found, Trouble):
+        return [(found, Peer(found.remote))]
+    failures: Failures = []
+    for hop in found.hops:
+        result = await _try_hop(equipment, hop, employer)
+        if isinstance(result, Courier):
+            return result
+        failures.append(result)
+    return failures or [(Trouble(Kind.NO_ADDRESS, b"no address can be tried"), Peer())]
+
+
+async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courier | tuple[Trouble, Peer]:
+    """Open a session with one host, in the manner it can bear."""
+    manner = _manner_for(equipment, hop)
+    while True:
+        courier = Courier(
+            employer,
+            hop,
+            manner,
+            clock=equipment.reactor,
+            context=equipment.context_for(hop.name) if manner.tls is not Tls.NEVER else None,
+            send_buffer=equipment.send_buffer,
+            witness=equipment.witness,
+        )
+        trouble = await _open(equipment, courier, manner)
+        if trouble is None:
+            return courier
+        equipment.tell(f"{_shown(hop)}: {trouble.kind.value}")
+        other = _other_manner(equipment, manner, trouble, courier)
+        if other is None:
+            return trouble, courier.peer
+        manner = other
+
+
+async def _open(equipment: Equipment, courier: Courier, manner: Manner) -> Trouble | None:
+    """Connect and greet; say what prevented it."""
+    hop = courier.hop
+    equipment.tell(f"(Connecting to `{hop.name}' [{address_text(hop).decode(errors='replace')}])")
+    try:
+        endpoint = endpoint_for(equipment.reactor, hop, seconds=manner.timeouts.connect)
+        await endpoint.connect(_only(courier))
+        return await courier.opened
+    except ConnectingCancelledError:
+        raise CancelledError from None  # else the next hop would be tried
+    except CancelledError:
+        if courier.transport is not None:
+            courier.drop(_STOPPED)
+        raise
+    except Exception as error:  # noqa: BLE001  whatever connecting raises is why there is no connection
+        return connect_trouble(hop, error)
+
+
+def _manner_for(equipment: Equipment, hop: Hop) -> Manner:
+    manner = equipment.manner
+    until = equipment.broken_tls.get(hop.address, 0.0)
+    if manner.tls is Tls.OPPORTUNISTIC and equipment.reactor.seconds() < until:
+        return manner._replace(tls=Tls.NEVER)
+    return manner
+
+
+def _other_manner(equipment: Equipment, manner: Manner, trouble: Trouble, courier: Courier) -> Manner | None:
+    """Return what to try once more with the same host on a new connection, or None."""
+    session = courier.session
+    if (
+        manner.tls is Tls.OPPORTUNISTIC
+        and session.ended_in is State.SECURING
+        and trouble.kind is not Kind.PROTOCOL  # somebody who meddles with STARTTLS is not rewarded at once
+    ):
+        # RFC 7435: less than TLS is better than no mail, where nobody demands more
+        _remember_broken_tls(equipment, courier.hop.address)
+        return manner._replace(tls=Tls.NEVER)
+    if (
+        session.ended_in is State.NEGOTIATING
+        and not session.is_secure
+        and not manner.lmtp
+        and manner.esmtp is not Esmtp.NEVER
+        and manner.tls is not Tls.REQUIRED
+        and not manner.authenticate
+    ):
+        # servers exist that hang up on EHLO
+        return manner._replace(esmtp=Esmtp.NEVER)
+    return None
+
+
+def _remember_broken_tls(equipment: Equipment, address: str) -> None:
+    broken, now = equipment.broken_tls, equipment.reactor.seconds()
+    if len(broken) >= _HOSTS_REMEMBERED:
+        for known in [one for one, until in broken.items() if until <= now] or list(broken):
+            del broken[known]
+    broken[address] = now + TLS_FORGIVEN
+
+
+def _shown(hop: Hop) -> str:
+    return f"{hop.name} [{address_text(hop).decode(errors='replace')}]"
+
+
+def _only(courier: Courier) -> Any:
+    """A factory for exactly this protocol."""
+    factory = Factory.forProtocol(lambda: courier)
+    factory.noisy = False
+    return factory
