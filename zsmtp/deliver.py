@@ -185,6 +185,9 @@ class Delivery:
         self._couriers.discard(courier)
         if trouble is not None and trouble.kind is not Kind.STOPPED:
             self._equipment.tell(f"closed connection to {courier.hop.name}: {trouble.kind.value}")
+            if not courier.session.begun:
+                # greeted and broken in one read: a host that does so every time must not be met for ever
+                self._give_up([(trouble, courier.peer)])
         self._changed()
 
     # Work
