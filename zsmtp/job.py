@@ -354,12 +354,8 @@ def open_job(
 
 def _open_message(path: str, file: OpenControlFile) -> MessageFile:
     control = file.control
-    if control.message_name is None:
-        raise SpoolError(
-            f"{path}: there is no usable i line, so no message file; mend or remove the control file"
-        )
-    if control.body_offset is None:
-        raise SpoolError(f"{path}: there is no usable o line, so no body; mend or remove the control file")
+    if control.message_name is None or control.body_offset is None:
+        raise SpoolError(f"{path}: it is not said where the body is (i, o); mend or remove the control file")
     return MessageFile.open(message_path(path, control.message_name), control.body_offset)
 
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.net.network import Octets, UnixTransport, as_behaviour, verbs
 from zsmtp.destination import Family, Hop
 from zsmtp.net.courier import LEAVE_AFTER, NOOP_AFTER, RSET_AFTER, Courier
-from zsmtp.smtp.session import Manner, State
+from zsmtp.smtp.session import Manner
 from zsmtp.smtp.transaction import Recipient, Transaction
 from zsmtp.testing.dialogue import Script
 from zsmtp.testing.memory import FakeHandle, FakeTransport, Link
