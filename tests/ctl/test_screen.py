@@ -48,7 +48,7 @@ class Terminal(SynchronousTestCase):
         use(it)
         self.assertEqual(
             stream.getvalue(),
-            "\rone of two\rtwo       \r   \ra    \x1b[32mb\x1b[0m    c\nfirst\nsecond\n\rgone\r    \r",
+            "\rone of two\rtwo       \r     \ra    \x1b[32mb\x1b[0m    c\nfirst\nsecond\n\rgone\r      \r",
         )
 
     def test_no_color_leaves_the_live_line(self) -> None:

@@ -91,8 +91,12 @@ class Screen:
         self._write(self._cleared())
 
     def _cleared(self) -> str:
-        length, self._live_length = self._live_length, 0
-        return "\r" + " " * length + "\r" if length else ""
+        if not self._live_length:
+            return ""
+        # The terminal may have added the ^C of its user.
+        length = min(self._live_length + len("^C"), self._columns() - 1)
+        self._live_length = 0
+        return "\r" + " " * length + "\r"
 
     def _columns(self) -> int:
         try:
