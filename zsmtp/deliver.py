@@ -85,6 +85,7 @@ class Delivery:
         self._work: deque[_Work] = deque()
         self._couriers: set[Courier] = set()  # whose sessions are open
         self._openings: set[Deferred[None]] = set()
+        self._approaching = 0
         self._unreachable: _Unreachable | None = None
         self._opens_again_at = 0.0
         self._is_stopping = False
@@ -108,16 +109,17 @@ class Delivery:
         for courier in list(self._couriers):
             if courier.session.has_room:
                 courier.proceed()
-        if self._is_stopping or not self._has_work():
-            return
         working = sum(one.session.state not in _ENDED for one in self._couriers)
-        if working and self._equipment.reactor.seconds() < self._opens_again_at:
-            return  # the host has connections enough of us for now
         opening = len(self._openings)
         allowed = self._equipment.connections - working - opening
-        for _ in range(min(allowed, len(self._work) + self._waiting() - opening)):
-            if self._has_work():
-                self._open()
+        if allowed <= 0 or self._is_stopping:
+            return
+        if (working or opening) and self._equipment.reactor.seconds() < self._opens_again_at:
+            return  # the host has connections enough of us for now
+        if self._has_work():
+            for _ in range(min(allowed, len(self._work) + self._waiting() - opening)):
+                if self._work:
+                    self._open()
 
     def leave(self) -> None:
         """Say goodbye on all connections; they are idle."""
@@ -249,6 +251,8 @@ class Delivery:
     def _settle(self, courier: Courier, transaction: Transaction, recipient: Recipient) -> None:
         work: Any = transaction.key
         key: Any = recipient.key
+        if work.job.is_settled(key):
+            return
         by_server = courier.session.capabilities.dsn and not transaction.is_lmtp
         try:
             record = plan.reports_success(key, by_server=by_server)
@@ -283,6 +287,7 @@ class Delivery:
 
     async def _approach(self) -> None:
         """Open one session, or settle what waits."""
+        self._approaching += 1
         try:
             found = await approach(self._equipment, self._target, self)
         except CancelledError:
@@ -290,6 +295,8 @@ class Delivery:
         except Exception:  # noqa: BLE001  as above
             _log.failure("opening a connection")
             found = [(_INTERNAL, Peer())]
+        finally:
+            self._approaching -= 1
         if isinstance(found, Courier):
             self._couriers.add(found)
             self._unreachable = None
@@ -300,8 +307,8 @@ class Delivery:
         """No hop has a session for us: everybody who waits hears the same."""
         now = self._equipment.reactor.seconds()
         self._opens_again_at = now + REMEMBERED
-        if any(one.session.state not in _ENDED for one in self._couriers):
-            return  # another connection is at work, and takes what waits
+        if self._approaching or any(one.session.state not in _ENDED for one in self._couriers):
+            return  # another connection takes what waits, or will tell
         judged = [(policy.judge_trouble(trouble), peer, trouble.kind) for trouble, peer in failures]
         # permanent only where every host has said so
         healing = [one for one in judged if one[0].outcome is not Outcome.FAILED]

@@ -107,6 +107,10 @@ class Job:
         """Whether every recipient is settled."""
         return not self._open
 
+    def is_settled(self, recipient: Recipient) -> bool:
+        """Whether this recipient has been told of."""
+        return recipient.offset not in self._open
+
     @property
     def log_identity(self) -> bytes:
         """The Message-Id, or `none`."""

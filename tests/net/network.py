@@ -102,7 +102,9 @@ class Network(Clock):
 
         Text is a table, or `REFUSED` or `SILENT` (nobody answers).
         """
-        self._servers[address] = deque(behaviours)
+        self._servers[address] = deque(
+            each if each in (REFUSED, SILENT) else as_behaviour(each) for each in behaviours
+        )
 
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
@@ -125,11 +127,11 @@ class Network(Clock):
         behaviour = waiting.popleft() if len(waiting) > 1 else waiting[0]
         if behaviour == REFUSED:
             self.callLater(0, connector.fail, ConnectionRefusedError(errno.ECONNREFUSED))
-        elif behaviour == SILENT:
+        elif isinstance(behaviour, str):
             self.callLater(seconds, connector.fail, TimeoutError())
         else:
             transport = kind() if self.transports is FakeTransport else self.transports()
-            self.callLater(0, connector.made, as_behaviour(behaviour), transport)
+            self.callLater(0, connector.made, behaviour, transport)
         return connector
 
     def run(self) -> None:

@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from zsmtp.destination import Family, Hop
 from zsmtp.net.endpoints import address_text, connected_text
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from zsmtp.smtp.transaction import Recipient, Transaction
 
 __all__ = ["Courier", "Employer"]
+
+_log = Logger()
 
 RSET_AFTER: Final = 20.0
 """seconds without a command after which RSET asks whether the connection lives, before mail depends on it"""
@@ -81,7 +84,16 @@ class Courier(DeliverySender):
         self._idle_call: Any = None
 
     def connectionMade(self) -> None:
-        """Set up the socket, then begin."""
+        """Set up the socket, then begin.  A failure here ends the connection: the endpoint waits for us."""
+        try:
+            self._set_up()
+            super().connectionMade()
+            self.session.witness = self._witness
+        except Exception:  # noqa: BLE001  an error of ours costs a retry, never a message
+            _log.failure("setting up a connection")
+            self.transport.abortConnection()
+
+    def _set_up(self) -> None:
         transport: Any = self.transport
         self.peer = Peer(self.hop.remote, connected_text(self.hop, transport.getHost()))
         try:
@@ -92,8 +104,6 @@ class Courier(DeliverySender):
                 transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         except (OSError, OverflowError):
             pass  # it is closed again already, which the transport will find, or cannot be set: not needed
-        super().connectionMade()
-        self.session.witness = self._witness
 
     def greeted(self) -> None:
         """The session is open."""

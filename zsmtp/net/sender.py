@@ -193,8 +193,10 @@ class DeliverySender(ESMTPSender):
         outlet, session = self._outlet, self.session
         if outlet is None or self._is_closed:
             return
+        transaction: Transaction | None = None
         try:
             while session.has_room:
+                transaction = None
                 transaction = self.nextTransaction()
                 if transaction is None:
                     break
@@ -202,6 +204,9 @@ class DeliverySender(ESMTPSender):
         except Exception:  # noqa: BLE001  an error of ours costs a retry, never a message
             _log.failure("beginning a transaction")
             self.drop(_INTERNAL)
+            if transaction is not None and transaction.trouble is None:  # the session never had it
+                transaction.trouble = _INTERNAL
+                self._handle_all([TransactionFinished(transaction)])
             return
         outlet.send()
         self._look()
