@@ -1,0 +1,1 @@
+"""Servers that lie, stall, shout and hang up: what becomes of mail that meets them."""
