@@ -85,7 +85,7 @@ class RawAgent:
                 file.write(fed)
             self._input = None
             child_in = os.open(os.path.join(folder, "fed"), os.O_RDONLY)
-            child_out = os.open(os.path.join(folder, "told"), os.O_RDWR | os.O_CREAT)
+            child_out = os.open(os.path.join(folder, "told"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             self._output = os.open(os.path.join(folder, "told"), os.O_RDONLY)
             inner = [child_in, child_out, child_out]
 
@@ -169,10 +169,10 @@ class RawAgent:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for descriptor in {self._input, self._output, self._errors} - {None}:
+        for descriptor in {self._input, self._output, self._errors} - {None, -1}:
             assert descriptor is not None
             os.close(descriptor)
-        self._input = self._errors = None
+        self._input, self._output, self._errors = None, -1, None
 
     def _read(self, limit: float) -> bool:
         """Wait for output; false at its end.  What comes on a standard error of its own is kept."""
