@@ -24,6 +24,9 @@ from zsmtp.deliver import Delivery, Equipment
 from zsmtp.errors import SpoolError
 from zsmtp.feed import Feed, FeedReader, Note
 from zsmtp.job import Conduct, Job, Settled, open_job
+from zsmtp.spool.layout import file_id
+from zsmtp.spool.report import notary
+from zsmtp.spool.verbose import append, diagnosis
 from zsmtp.target import target
 from zsmtp.trouble import Kind, Trouble
 
@@ -46,6 +49,7 @@ _FAULT_SECONDS: Final = 30.0
 """how long after a fault of ours deliveries that were not concerned may take to end"""
 _LONGEST_COMMENT: Final = 1000
 _LONGEST_SHOWN: Final = 250
+_MOST_COMPLAINTS: Final = 3
 
 _FAULT: Final = Trouble(Kind.INTERNAL, b"internal error; the log of the scheduler has more")
 
@@ -88,6 +92,7 @@ class Agent:
         self._reader = FeedReader()
         self._feed: deque[Feed | Note] = deque()
         self._host = host
+        self._complaints: list[str] | None = None  # while a control file is opened
         self._jobs: set[Job] = set()
         """whose recipients are not all settled"""
         self._delivery: Delivery | None = None
@@ -177,7 +182,10 @@ class Agent:
             self._hold(True)
         elif len(self._feed) < _FEW_ORDERS:
             self._hold(False)
-        if self._is_over and not self._feed and (delivery is None or delivery.is_quiet):
+        is_quiet = delivery is None or delivery.is_quiet
+        if is_quiet and self._jobs:
+            self._settle_forgotten()
+        if is_quiet and self._is_over and not self._feed:
             self._part("final close")
             if not self._leaving:
                 self._end()
@@ -225,8 +233,8 @@ class Agent:
         """Say goodbye to the current destination."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None and not delivery.is_over:
-            self.remark(f"(closed SMTP channel - {why})")
             delivery.leave()
+            self.remark(f"(closed SMTP channel - {why})")
             if not delivery.is_over:  # else nothing will come of it that wakes us
                 self._leaving.append(delivery)
 
@@ -254,12 +262,16 @@ class Agent:
         if self.remarks:
             self._note_order(path, host)
         job = None
+        complaints = self._complaints = []
         try:
             job = open_job(name, host, self.conduct)
         except SpoolError as error:
-            self.warn(str(error))
+            self.complain(str(error))
         except Exception:  # noqa: BLE001  one control file must not keep the others from delivery
             _log.failure("{name}: please report this error of ours", name=name)
+        self._complaints = None
+        if complaints:
+            self._warn_of_all(complaints)
         if self.remarks:
             self.remark(
                 f"{name}: {_shown(job.log_identity)}"
@@ -273,8 +285,39 @@ class Agent:
     def report(self, settled: Settled) -> None:
         """Tell the scheduler what became of a recipient."""
         self._say(settled.line)
+        file = settled.job._file  # a job shows nothing of its file
+        verbose = file.control.verbose
+        if self.transcript is None and verbose is None:
+            return
+        line = self._diagnosis(settled)
         if self.transcript is not None:
-            self.transcript.line("#", b"DIAG: " + settled.line.rstrip(b"\n"))
+            self.transcript.line("#", line)
+        if verbose is not None:
+            try:
+                append(verbose, line, owner=file.uid)
+            except SpoolError as error:
+                self.remark(str(error))
+
+    def _diagnosis(self, settled: Settled) -> bytes:
+        """What became of a recipient, as logs show it."""
+        assert self.conduct is not None
+        verdict, peer, user = settled.verdict, settled.peer, settled.recipient.quad.user
+        return diagnosis(
+            settled.recipient,
+            number=file_id(settled.job.path),
+            word=verdict.word.value,
+            notary=notary(
+                user,
+                verdict.action,
+                verdict.status,
+                verdict.diagnostic,
+                peer.remote,
+                peer.address,
+                self.conduct.agent,
+            ),
+            remote=peer.remote,
+            text=verdict.text,
+        )
 
     def finished(self, job: Job) -> None:
         """All recipients of an order are told."""
@@ -287,6 +330,20 @@ class Agent:
         self._comment(text)
         if self.transcript is not None:
             self.transcript.remark(text)
+
+    def complain(self, text: str) -> None:
+        """Warn of something in a control file.  All that is found while one is opened becomes one line."""
+        if self._complaints is None:
+            self.warn(text)
+        else:
+            self._complaints.append(text)
+
+    def _warn_of_all(self, complaints: list[str]) -> None:
+        left = len(complaints) - _MOST_COMPLAINTS
+        more = [f"and {left} more; option -d lists them"] if left > 0 else []
+        self.warn(" | ".join(complaints[:_MOST_COMPLAINTS] + more))
+        for text in complaints[_MOST_COMPLAINTS:]:
+            self.remark(text)
 
     def remark(self, text: str) -> None:
         """Note something for whoever looks closely: in the transcript, with -d as a comment, too."""
@@ -331,20 +388,21 @@ class Agent:
         if self._has_ended:
             return
         self._has_ended = True
-        for job in list(self._jobs):
-            self._abandon(job)
+        self._settle_forgotten()
         self._flush()
         self._ended()
 
-    def _abandon(self, job: Job) -> None:
-        """Defer what nobody has settled: a lock must not outlive what was known about it."""
-        self.warn(f"{job.path}: recipients were left locked; please report this error of ours")
+    def _settle_forgotten(self) -> None:
+        """Defer what an error of ours has left locked: nobody else would ever tell of it."""
         verdict = policy.judge_trouble(_FAULT)
-        for recipient in job.recipients:
+        for job in list(self._jobs):
+            self.warn(f"{job.path}: recipients were left locked; please report this error of ours")
             try:
-                job.settle(recipient, verdict)
-            except Exception:  # noqa: BLE001  the next one may fare better; the scheduler clears locks of the dead
-                _log.failure("{path}: recipient at {offset}", path=job.path, offset=recipient.offset)
+                job.give_up(verdict)
+            except Exception:  # noqa: BLE001  the scheduler clears locks when this process has ended
+                _log.failure("{path} cannot be given up", path=job.path)
+            if job in self._jobs:
+                self.finished(job)
 
 
 def _shown(octets: bytes) -> str:

@@ -51,6 +51,7 @@ def run(settings: Settings) -> int:
 
 
 def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
+    _check_streams()
     _raise_file_limit()
     environment = _environment(printed.put)
     with _no_look_up_of_own_name():
@@ -192,7 +193,7 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         ignore_ezmlm=settings.ignore_ezmlm,
         report=agent.report,
         finished=agent.finished,
-        warn=agent.warn,
+        warn=agent.complain,
         clock=time.time,
     )
     agent.equipment = Equipment(
@@ -255,17 +256,16 @@ def _log_to(agent: Agent) -> None:
 
     @implementer(ILogObserver)
     def observe(event: Any) -> None:
-        if event.get("log_level", LogLevel.info) < LogLevel.warn:
+        level = event.get("log_level", LogLevel.info)
+        if level < LogLevel.warn:
             return
-        failure = event.get("log_failure")
         text = formatEvent(event)
-        if failure is None:
-            agent.warn(text)
-            return
-        agent.warn(f"{text}: {failure.getErrorMessage()} ({failure.type.__name__})")
-        for line in failure.getTraceback().splitlines():
+        failure = event.get("log_failure")
+        if failure is not None:
+            text += f": {failure.getErrorMessage()} ({failure.type.__name__})\n{failure.getTraceback()}"
+        for line in filter(None, map(str.rstrip, text.splitlines())):
             agent.warn(line)
-        if not event.get("log_namespace", "").startswith("zsmtp."):
+        if level is LogLevel.critical and not event.get("log_namespace", "").startswith("zsmtp."):
             agent.fail()
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)
@@ -280,6 +280,16 @@ def _no_look_up_of_own_name() -> Iterator[None]:
         yield
     finally:
         socket.getfqdn = asked
+
+
+def _check_streams() -> None:
+    """Raise OSError where there is nobody to talk to; and let no control file become standard error."""
+    for number in (0, 1):
+        os.fstat(number)
+    try:
+        os.fstat(2)
+    except OSError:
+        os.open(os.devnull, os.O_WRONLY)  # takes the lowest free number
 
 
 def _raise_file_limit() -> None:
