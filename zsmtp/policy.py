@@ -248,7 +248,8 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
     said = b""
     if trouble.reply is not None and not any(trouble.reply is one for one in _shown(transaction, recipient)):
         said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
-    maybe_delivered = transaction.data_sent and recipient.is_accepted
+    # a recipient without a reply: the message followed the envelope blindly
+    maybe_delivered = transaction.data_sent and (rcpt is None or recipient.is_accepted)
     return judge_trouble(trouble)._replace(
         word=Word.DEFERRED_BACK if maybe_delivered else Word.DEFERRED,
         text=text + said + b"\r" + trouble.text,

@@ -40,6 +40,11 @@ class ATransaction(SynchronousTestCase):
         one.mail_reply = reply("450 later")
         self.assertFalse(one.is_untouched)
 
+    def test_it_is_not_untouched_once_it_has_left_as_a_whole(self) -> None:
+        one = mail()
+        one.data_sent = True
+        self.assertFalse(one.is_untouched)
+
     def test_it_may_be_delivered_when_all_was_sent_and_nothing_said(self) -> None:
         one = mail()
         one.trouble = Trouble(Kind.HUNG_UP, b"")

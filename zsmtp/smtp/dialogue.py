@@ -97,6 +97,7 @@ class Dialogue:
         "_end",
         "_events",
         "_gone",
+        "_gone_before",
         "_is_ahead",
         "_last_command",
         "_outgoing",
@@ -127,6 +128,7 @@ class Dialogue:
         self._events: list[Event] = []
         self._taken = 0  # octets handed out so far
         self._gone = 0  # of them, those that have left this host
+        self._gone_before = 0  # of them, those that had left when the reply that is coming in began
         self._end = 0  # how many were handed out when the latest message was complete
         self._is_ahead = False  # the server began the reply that is coming in when none was awaited
         self._secrets: list[bytes] = []
@@ -147,10 +149,13 @@ class Dialogue:
     def receive(self, data: bytes) -> list[Event]:
         """Take octets from the server; return what has happened."""
         reader = self._reader
+        if reader.is_empty:
+            self._gone_before = self._gone
         for reply in reader.receive(data):
             if self.state is State.OVER:
                 break
             self._answer(reply)
+            self._gone_before = self._gone
         if self.state is not State.OVER:
             if reader.problem is not None:
                 self._break(Kind.PROTOCOL, reader.problem.encode(), said=reader.unfinished)
@@ -217,20 +222,15 @@ class Dialogue:
 
     def lost(self, reason: Trouble | None = None) -> list[Event]:
         """The connection is gone, by a close of the server or for `reason`."""
-        if self.state is State.LEAVING:
-            self.state = State.OVER
-            self._events.append(Left())
-        elif self.state is not State.OVER and reason is not None:
+        if reason is not None:
             self._break(reason.kind, reason.text, reply=reason.reply)
-        elif self.state is not State.OVER:
+        else:
             missing = b"remote hung up on us while %d responses missing" % len(self._awaited)
             self._break(Kind.HUNG_UP, missing, said=self._reader.unfinished)
         return self.poll()
 
     def expired(self, *, writing: bool = False) -> list[Event]:
         """The awaited reply did not come in time or, with `writing`, the server did not read in time."""
-        if self.state is State.LEAVING:
-            return self.lost()
         if writing:
             text = b"Timeout of %d sec while writing to remote" % self.manner.timeouts.write
             self._break(Kind.WRITE_TIMED_OUT, text)

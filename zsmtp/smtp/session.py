@@ -300,7 +300,7 @@ class Session(Opening):
             self._give_up(transaction)
 
     def _final(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        if self._gone < self._end:
+        if self._gone_before < self._end:
             self._answered_early(reply, transaction)
             return
         transaction.final_reply = reply
@@ -311,7 +311,7 @@ class Session(Opening):
         self._finish(transaction)
 
     def _recipient_final(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
-        if self._gone < self._end:
+        if self._gone_before < self._end:
             self._answered_early(reply, transaction)
             return
         recipient.final = reply

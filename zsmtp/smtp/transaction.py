@@ -120,8 +120,11 @@ class Transaction:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the server never answered anything of it, so that another connection may have it."""
-        return self.mail_reply is None
+        """Whether nothing can have become of it, so that another connection may have it at once.
+
+        Sent blindly under BDAT it may be delivered before the server has answered even MAIL.
+        """
+        return self.mail_reply is None and not self.data_sent
 
     @property
     def maybe_delivered(self) -> bool:
