@@ -250,7 +250,10 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
         said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
     # a recipient without a reply: the message followed the envelope blindly
     maybe_delivered = transaction.data_sent and (rcpt is None or recipient.is_accepted)
-    return judge_trouble(trouble)._replace(
+    verdict = judge_trouble(trouble)
+    return verdict._replace(
+        outcome=Outcome.DEFERRED,
+        status=_classed(verdict.status, Outcome.DEFERRED),
         word=Word.DEFERRED_BACK if maybe_delivered else Word.DEFERRED,
         text=text + said + b"\r" + trouble.text,
         maybe_delivered=maybe_delivered,
