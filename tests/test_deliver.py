@@ -303,6 +303,23 @@ class Hops(DeliveryTest):
         self.assertEqual([said[0] for said in self.verbs], ["QUIT", "EHLO"])
         self.expect_over()
 
+    def test_host_that_breaks_every_session_before_it_is_used_is_given_up(self) -> None:
+        for caps in (b"250 mx\r\n250 mx\r\n", b"250 mx\r\n421 closing\r\n"):
+            self.network = Network()
+            self.settled.clear()
+            self.quick(Table({"ehlo": caps}), self.mail(2))
+            self.assertEqual((self.words, self.attempted), (["retryat"] * 2, [ONE]))
+            self.expect_over()
+
+    def test_idle_session_that_breaks_is_nobodys_verdict(self) -> None:
+        self.network.serve(ONE, Script(OPENING + "-- wait 3\n-- close"), "")
+        self.start(connections=2)
+        self.delivery._open()
+        self.network.run()
+        self.deliver(self.mail())
+        self.assertEqual(self.words, ["ok3"])
+        self.expect_over()
+
     def test_target_that_is_a_trouble_is_told_at_once(self) -> None:
         self.start(target=Trouble(Kind.BAD_LITERAL, b"[1.2.3 is no address", remote=b"X-IP-addr; [1.2.3"))
         self.deliver(self.mail(2))
