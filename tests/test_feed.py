@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -72,7 +74,7 @@ class Pieces(SynchronousTestCase):
         places = [0, *sorted(min(cut, len(octets)) for cut in cuts), len(octets)]
         reader = FeedReader()
         orders = []
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             orders += reader.receive(octets[start:end])
         self.assertEqual(orders, FeedReader().receive(octets))
         self.assertEqual(len(orders), len(lines))

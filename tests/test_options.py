@@ -562,10 +562,10 @@ class TheProgram(SynchronousTestCase):
             orders.append(order)
             return 71
 
-        agent = types.ModuleType("zsmtp.agent")
-        agent.__dict__["run"] = run
-        self.patch(sys, "modules", {**sys.modules, "zsmtp.agent": agent})
-        self.assertEqual((main(["-x", "host.example"]), self.written), (71, []))
+        assembly = types.ModuleType("zsmtp.assembly")
+        assembly.__dict__["run"] = run
+        with mock.patch.dict(sys.modules, {"zsmtp.assembly": assembly}):
+            self.assertEqual((main(["-x", "host.example"]), self.written), (71, []))
         self.assertEqual(orders, [Settings(use_mx=False, host="host.example")])
 
 

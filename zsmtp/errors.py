@@ -1,7 +1,7 @@
 """Every exception that zsmtp raises on purpose.
 
-A hostile or broken peer is never an exception but a value (see `zsmtp.trouble`): exceptions are for the operator
-and for ourselves.
+A hostile or broken peer is never an exception but a value (see `zsmtp.trouble`): exceptions are for the
+operator and for ourselves.
 """
 
 from __future__ import annotations
