@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
