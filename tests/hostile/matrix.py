@@ -112,6 +112,7 @@ FAULTS = (
     Fault("floods with lines", Kind.GARBAGE, lambda usual: [Flood(_code(usual) + b"-x\r\n", None)]),
     Fault("floods with octets", Kind.GARBAGE, lambda usual: [Flood(b"2" * 1000, None)]),
     Fault("floods with replies", Kind.SURPLUS, lambda usual: [Flood(usual, None)]),
+    Fault("talks ahead", Kind.SURPLUS, lambda usual: [Send(usual + b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n")]),
     Fault("answers twice", Kind.SURPLUS, lambda usual: [Send(usual + usual)]),
     Fault("answers twice, with a pause", Kind.SURPLUS_LATE, lambda usual: [Send(usual), _PAUSE, Send(usual)]),
     Fault("forgets to answer", Kind.MISSING, lambda usual: []),
@@ -188,6 +189,13 @@ _OK = Expected(("ok3",))
 
 
 def _what_comes(kind: Kind, step: Step, way: Way) -> _Came | None:
+    if kind is Kind.SURPLUS_LATE and step.stage != "quit":
+        # on a busy machine both replies may arrive together
+        return _either(_step(kind, step, way), _step(Kind.SURPLUS, step, way))
+    return _step(kind, step, way)
+
+
+def _step(kind: Kind, step: Step, way: Way) -> _Came | None:
     if kind is Kind.GOOD or step.stage == "quit":
         return _Came(_OK, _OK, arrives=range(2, 3))
     if step.stage in ("banner", "ehlo"):
@@ -269,6 +277,21 @@ def _shifted(way: Way) -> _Came:
         return _Came(either, either, arrives=range(3))
     deferred = Expected(("deferred", "retryat"), ("4.5.0",))
     return _Came(deferred, deferred)
+
+
+def _either(one: _Came | None, other: _Came | None) -> _Came:
+    assert one is not None and other is not None
+    both = [
+        Expected(a.words + b.words, a.statuses + b.statuses)
+        for a, b in ((one.first, other.first), (one.second, other.second))
+    ]
+    return _Came(
+        both[0], both[1], *map(_spanning, (one.connections, one.arrives), (other.connections, other.arrives))
+    )
+
+
+def _spanning(one: range, other: range) -> range:
+    return range(min(one.start, other.start), max(one.stop, other.stop))
 
 
 def _behaviour(fault: Fault, step: Step, way: Way, came: _Came) -> Behaviour:

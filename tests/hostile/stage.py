@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore, en
 from twisted.internet.task import deferLater
 
 from tests.hostile.behaviour import Behaviour, Mail
+from tests.hostile.pulse import Pulse
 from tests.hostile.witness import Doctor, Receipt, Witness
 from zsmtp.agent import Agent
 from zsmtp.destination import Family, Hop, Route, RouteRules, Target
@@ -38,7 +39,7 @@ from zsmtp.trouble import Trouble
 __all__ = ["HOST", "Outcome", "Servers", "Told", "account", "play_all", "put"]
 
 HOST = b"example.net"
-_AT_ONCE = 24
+_AT_ONCE = 48
 _UNHURRIED = 20.0
 """seconds for what a behaviour does not mean to let run out"""
 _PARTING = 8.0
@@ -206,8 +207,9 @@ class _Agent(Agent):
 class _Play:
     """One behaviour, played once."""
 
-    def __init__(self, behaviour: Behaviour, doctor: Doctor | None, spool: SpoolMaker) -> None:
+    def __init__(self, behaviour: Behaviour, doctor: Doctor | None, spool: SpoolMaker, pulse: Pulse) -> None:
         self._behaviour = behaviour
+        self._now = pulse.seconds
         self._spool = spool
         self._servers = Servers(behaviour, doctor, self._asked)
         self._reactor = _Reactor()
@@ -232,7 +234,7 @@ class _Play:
         with self._servers as servers:
             files = put(self._spool, behaviour.mails)
             self._equip()
-            begun = time.monotonic()
+            begun = self._now()
             waiting = list(zip(files, behaviour.mails, strict=True))
             agent.begin()
             while waiting or not self._is_quiet:
@@ -240,10 +242,10 @@ class _Play:
                     file, mail = waiting.pop(0)
                     await deferLater(_reactor, mail.pause, self._feed, file.name)
                     continue
-                if time.monotonic() - begun > behaviour.within or self._violations or self._ended.called:
+                if self._now() - begun > behaviour.within or self._violations or self._ended.called:
                     break
                 await deferLater(_reactor, 0.005)
-            seconds = time.monotonic() - begun
+            seconds = self._now() - begun
             if not self._is_quiet and not self._violations and not self._ended.called:
                 self._violations.append(f"not everything was reported in {behaviour.within} seconds")
                 agent.stop()
@@ -263,9 +265,9 @@ class _Play:
             )
 
     async def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
-        until = time.monotonic() + _PARTING
+        until = self._now() + _PARTING
         while not condition():
-            if time.monotonic() > until:
+            if self._now() > until:
                 self._violations.append(f"{otherwise} after {_PARTING} seconds")
                 return
             await deferLater(_reactor, 0.005)
@@ -363,10 +365,11 @@ def _manner(behaviour: Behaviour) -> Manner:
 
 
 async def _play_one(
-    behaviour: Behaviour, doctor: Doctor | None, spool: SpoolMaker
+    behaviour: Behaviour, doctor: Doctor | None, spool: SpoolMaker, pulse: Pulse
 ) -> Outcome | BaseException:
+    await pulse.admit()
     try:
-        return await _Play(behaviour, doctor, spool).run()
+        return await _Play(behaviour, doctor, spool, pulse).run()
     except Exception as error:  # noqa: BLE001  one play that falls through must not end the others
         return error
 
@@ -382,14 +385,19 @@ async def _play_all(
     pairs: Sequence[tuple[Behaviour, Doctor | None]],
 ) -> dict[str, Outcome | BaseException]:
     places = DeferredSemaphore(_AT_ONCE)
+    # those that wait go first and together: the busy ones must not make them late
+    pairs = sorted(pairs, key=lambda pair: not pair[0].timeouts)
     back = os.getcwd()
+    pulse = Pulse(_reactor)
+    pulse.start()
     with SpoolMaker() as spool:
         os.chdir(spool.transport)  # where an agent works
         try:
             results = await DeferredList(
-                [places.run(_play_one, behaviour, doctor, spool) for behaviour, doctor in pairs]
+                [places.run(_play_one, behaviour, doctor, spool, pulse) for behaviour, doctor in pairs]
             )
         finally:
+            pulse.stop()
             os.chdir(back)
     gc.collect()  # errors that nobody took are logged now
     return {behaviour.title: result for (behaviour, _), (_, result) in zip(pairs, results, strict=True)}
