@@ -142,7 +142,7 @@ class Place(SynchronousTestCase):
         manner = sender.session.manner
         self.assertEqual((manner.name, manner.tls, manner.authenticate), (b"me.example", Tls.REQUIRED, True))
         self.assertEqual(set(manner.timeouts[1:]), {7.0})
-        sender.transport.disconnect()
+        sender.connectionLost()
 
     def test_clock_is_the_reactor_where_none_is_given(self) -> None:
         from twisted.internet import reactor
@@ -151,7 +151,7 @@ class Place(SynchronousTestCase):
         sender.requireAuthentication = False
         sender.makeConnection(FakeTransport())
         self.assertIs(sender.clock, reactor)
-        sender.transport.disconnect()
+        sender.connectionLost()
 
 
 class Deadlines(SenderTest):
