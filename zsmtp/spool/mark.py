@@ -223,8 +223,8 @@ class OpenControlFile:
 
     def _swap_all(self, recipients: Sequence[Recipient], was: bytes | None, now: bytes) -> list[Recipient]:
         """Do the same for many: one lock and, if they are near each other, one read; 2 us for each."""
-        if not recipients:
-            return []
+        if len(recipients) < 2:
+            return [each for each in recipients if self._swap(each, was, now)]
         offsets = [recipient.offset for recipient in recipients]
         first = min(offsets)
         span = max(offsets) - first + 8
