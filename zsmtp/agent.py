@@ -262,16 +262,15 @@ class Agent:
         if self.remarks:
             self._note_order(path, host)
         job = None
-        complaints = self._complaints = []
+        self._complaints = []
         try:
             job = open_job(name, host, self.conduct)
         except SpoolError as error:
             self.complain(str(error))
         except Exception:  # noqa: BLE001  one control file must not keep the others from delivery
             _log.failure("{name}: please report this error of ours", name=name)
+        self._warn_of_complaints()
         self._complaints = None
-        if complaints:
-            self._warn_of_all(complaints)
         if self.remarks:
             self.remark(
                 f"{name}: {_shown(job.log_identity)}"
@@ -284,6 +283,7 @@ class Agent:
 
     def report(self, settled: Settled) -> None:
         """Tell the scheduler what became of a recipient."""
+        self._warn_of_complaints()
         self._say(settled.line)
         file = settled.job._file  # a job shows nothing of its file
         verbose = file.control.verbose
@@ -338,7 +338,10 @@ class Agent:
         else:
             self._complaints.append(text)
 
-    def _warn_of_all(self, complaints: list[str]) -> None:
+    def _warn_of_complaints(self) -> None:
+        if not self._complaints:
+            return
+        complaints, self._complaints = self._complaints, []
         left = len(complaints) - _MOST_COMPLAINTS
         more = [f"and {left} more; option -d lists them"] if left > 0 else []
         self.warn(" | ".join(complaints[:_MOST_COMPLAINTS] + more))
