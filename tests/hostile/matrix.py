@@ -69,6 +69,11 @@ class Way(NamedTuple):
         return "PIPELINING" in self.announce
 
     @property
+    def is_secure(self) -> bool:
+        """Whether TLS begins before the message."""
+        return "tls" in self.options
+
+    @property
     def is_chunked(self) -> bool:
         """Whether the text goes without asking for leave."""
         return "CHUNKING" in self.announce
@@ -134,6 +139,8 @@ FEW = frozenset(
 STEPS = (
     Step("the greeting", "banner"),
     Step("EHLO", "ehlo"),
+    Step("STARTTLS", "starttls"),
+    Step("EHLO under TLS", "ehlo", turn=2),
     Step("MAIL", "mail"),
     Step("the first recipient", "rcpt"),
     Step("the last recipient", "rcpt", turn=2),
@@ -150,6 +157,7 @@ WAYS = (
     Way("in LMTP", ("PIPELINING",), frozenset({"lmtp"})),
     Way("in LMTP over UNIX", (), frozenset({"lmtp", "unix"})),
     Way("in LMTP and chunks", ("CHUNKING", "PIPELINING"), frozenset({"lmtp", "unix"})),
+    Way("over TLS", ("STARTTLS", "PIPELINING"), frozenset({"tls"})),
 )
 _STATUS = {
     Kind.GONE: "4.4.2", Kind.RESET: "4.4.2", Kind.LATE: "4.4.2", Kind.MISSING: "4.4.2", Kind.ABSURD: "4.5.0",
@@ -167,6 +175,8 @@ def cases(way: Way) -> Iterator[tuple[Behaviour, Doctor]]:
         if step.stage == "data" and way.is_chunked:
             continue
         if step.name == "the second end" and not way.is_lmtp:
+            continue
+        if step.name in ("STARTTLS", "EHLO under TLS") and not way.is_secure:
             continue
         for fault in FAULTS:
             if way.is_rare and fault.name not in FEW:
@@ -198,6 +208,8 @@ def _what_comes(kind: Kind, step: Step, way: Way) -> _Came | None:
 def _step(kind: Kind, step: Step, way: Way) -> _Came | None:
     if kind is Kind.GOOD or step.stage == "quit":
         return _Came(_OK, _OK, arrives=range(2, 3))
+    if step.name in ("STARTTLS", "EHLO under TLS"):
+        return _unsecured(kind, step, way)
     if step.stage in ("banner", "ehlo"):
         return _unopened(kind, step, way)
     if step.stage == "dot":
@@ -210,6 +222,9 @@ def _unopened(kind: Kind, step: Step, way: Way) -> _Came:
     status = _STATUS[kind]
     retry = Expected(("retryat",), (status,))
     elsewhere = _Came(_OK, _OK, range(2, 3), range(2, 3))
+    if kind is Kind.SURPLUS_LATE and way.is_secure and step.stage == "ehlo":
+        # it is taken for the answer to STARTTLS, and the handshake fails
+        return elsewhere
     if kind is Kind.SURPLUS_LATE:
         return _shifted(way._replace(announce=()) if step.stage == "banner" else way)
     if step.stage == "banner":
@@ -220,6 +235,14 @@ def _unopened(kind: Kind, step: Step, way: Way) -> _Came:
     elif kind is not Kind.SURPLUS and not way.is_lmtp:
         return elsewhere
     return _Came(retry, retry)
+
+
+def _unsecured(kind: Kind, step: Step, way: Way) -> _Came:
+    """Without TLS where it will not begin; never where somebody meddles, nor back to clear text from TLS."""
+    retry = Expected(("retryat",), (_STATUS[kind],))
+    if step.name == "STARTTLS" and kind not in (Kind.ABSURD, Kind.GARBAGE, Kind.SURPLUS):
+        return _Came(_OK, _OK, range(2, 3), range(2, 3))
+    return _shifted(way) if kind is Kind.SURPLUS_LATE else _Came(retry, retry)
 
 
 def _in_the_envelope(kind: Kind, step: Step, way: Way) -> _Came:

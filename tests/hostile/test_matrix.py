@@ -32,3 +32,7 @@ class InLmtpOverUnix(HostileCase, parts=cases(WAYS[5])):
 
 class InLmtpAndChunks(HostileCase, parts=cases(WAYS[6])):
     """The same, and everything leaves in one piece."""
+
+
+class OverTls(HostileCase, parts=cases(WAYS[7])):
+    """TLS is taken where it is offered."""
