@@ -188,7 +188,10 @@ class RawAgent:
                 if not piece:
                     wanted.remove(self._errors)
             if self._output in ready:
-                piece = os.read(self._output, 65536)
+                try:
+                    piece = os.read(self._output, 65536)
+                except ConnectionResetError:
+                    piece = b""  # it has ended and left something unread
                 self._unread += piece
                 return bool(piece)
 
