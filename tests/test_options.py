@@ -380,7 +380,8 @@ class Values(OptionsTestCase):
 
     def test_a_hello_name_cannot_inject_commands(self) -> None:
         self.assertEqual(self.read("-h", "mail.example.org").hello_name, "mail.example.org")
-        for value in ("", "a b", "a\r\nRSET", "a\0", "h\xf6st", "a" * 256):
+        self.assertEqual(self.read("-h", "[IPv6:2001:db8::1]").hello_name, "[IPv6:2001:db8::1]")
+        for value in ("", "a b", "a\r\nRSET", "a\0", "h\xf6st", "a" * 256, "foo/bar", "a@b", "<a>"):
             self.assertIn("is no host name; write one such as", self.refuse("-h", value))
 
     def test_a_path_is_not_empty(self) -> None:

@@ -180,8 +180,8 @@ def _channel(settings: Settings, value: str) -> Settings:
 
 
 def _hello(settings: Settings, value: str) -> Settings:
-    # It becomes part of a command line: a blank or control character in it would be command injection.
-    if not re.fullmatch("[!-~]{1,255}", value):
+    # What `zsmtp.smtp.command.greeting` takes: anything else would stop every session after the greeting.
+    if not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]{1,255}", value):
         raise UsageError(f'-h "{_shown(value)}" is no host name; write one such as mail.example.org')
     return settings._replace(hello_name=value)
 
