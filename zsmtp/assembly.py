@@ -7,6 +7,7 @@ gets them as arguments.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -168,10 +169,10 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
     from zsmtp.net.tls import ClientContexts
     from zsmtp.smtp.manner import Esmtp, Manner, Tls
 
-    name = settings.hello_name or socket.gethostname()
+    name = settings.hello_name or _machine_name()
     resolver = Resolver(reactor, servers=settings.nameservers or None, random=SystemRandom())
     contexts = ClientContexts()
-    own_names = frozenset({name.lower(), socket.gethostname().lower()})
+    own_names = frozenset({name.lower(), _machine_name().lower()})
     known_as = read_self_addresses(environment.get("SELFADDRESSES"))
 
     def rules() -> RouteRules:
@@ -216,6 +217,12 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         witness=agent.transcript.line if agent.transcript is not None else None,
         remark=agent.remark if agent.remarks else None,
     )
+
+
+def _machine_name() -> str:
+    """The name of this machine, or `localhost` where it has one that no server would take."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) else "localhost"
 
 
 def _wishes(settings: Settings, environment: ZEnvironment) -> Any:

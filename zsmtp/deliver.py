@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zsmtp import plan, policy
 from zsmtp.destination import Target
@@ -282,6 +283,8 @@ class Delivery:
             opening.addBoth(self._opening_ended, opening)
 
     def _opening_ended(self, result: object, opening: Deferred[None]) -> None:
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            _log.failure("opening a connection", failure=result)
         self._openings.discard(opening)
         self._changed()
 
