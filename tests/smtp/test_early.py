@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.smtp.sample import HELLO, OPENING, PLAIN, broken, mail, open_session, play, session, shown
 from zsmtp.policy import judge
-from zsmtp.smtp.event import Broken, Event, Greeted, RecipientAnswered, TransactionFinished
+from zsmtp.smtp.event import Broken, Event, Greeted, TransactionFinished
 from zsmtp.smtp.session import Session, State
 from zsmtp.smtp.transaction import Transaction
 from zsmtp.testing.dialogue import Script
@@ -17,7 +17,6 @@ from zsmtp.testing.table import Table
 from zsmtp.testing.talk import talk
 from zsmtp.trouble import Kind
 
-GROUP = b"250 a\r\n250 b\r\n354 c\r\n"
 LARGE = (b"x" * 65000 + b"\r\n", b"y" * 65000 + b"\r\n", b"z\r\n")
 
 
@@ -266,7 +265,7 @@ class WhatHasLeftHasLeft(SynchronousTestCase):
     def test_tail_of_the_next_envelope_still_waits(self) -> None:
         talker, one, octets = self.overlapping()
         talker.flushed(len(octets) - len(HELLO + b".\r\n"))
-        self.assertEqual(talker.receive(b"250 thanks\r\n" + GROUP), [TransactionFinished(one)])
+        self.assertEqual(talker.receive(b"250 thanks\r\n"), [TransactionFinished(one)])
         self.assertEqual(words(one), [b"ok3"])
 
     def test_one_octet_of_the_end_still_waits(self) -> None:
@@ -281,9 +280,7 @@ class WhatHasLeftHasLeft(SynchronousTestCase):
         talker.begin(mail([b"x" * 200 + b"%d@y.example" % number for number in range(400)]))
         self.assertEqual(talker.take(), HELLO + b".\r\n")
         self.assertGreater(len(talker.take()), 80_000)
-        talker.receive(b"250 thanks\r\n")
-        self.assertEqual(talker.lost()[0], TransactionFinished(one))
-        self.assertEqual(words(one), [b"ok3"])
+        self.assertEqual(talker.receive(b"250 thanks\r\n"), [TransactionFinished(one)])
 
     def test_asking_in_vain_proves_nothing(self) -> None:
         talker, one = sending()
@@ -291,74 +288,6 @@ class WhatHasLeftHasLeft(SynchronousTestCase):
         self.assertEqual(talker.take(), b"")
         self.assertIsInstance(talker.receive(b"250 thanks\r\n")[-1], Broken)
         self.assertEqual(words(one), [b"deferback"])
-
-
-class AReplyIsMissing(SynchronousTestCase):
-    """With the next envelope behind it, the reply to MAIL could be taken for the one that is missing."""
-
-    def followed(
-        self, *, lmtp: bool = False, recipients: int = 1
-    ) -> tuple[Session, Transaction, Transaction]:
-        """A session that has sent a message and the envelope of another."""
-        talker, one = sending(lmtp=lmtp, recipients=recipients)
-        two = mail(recipients)
-        talker.begin(two)
-        talker.take()
-        talker.flushed()
-        return talker, one, two
-
-    def test_the_permission_to_send_comes_too_soon(self) -> None:
-        """Nobody knows whether the message was accepted, so it is not called delivered."""
-        for lmtp in (False, True):
-            talker, one, two = self.followed(lmtp=lmtp)
-            events = talker.receive(b"250 sender\r\n250 recipient\r\n354 go\r\n")
-            self.assertEqual(
-                [type(event) for event in events], [TransactionFinished, TransactionFinished, Broken]
-            )
-            self.assertEqual((words(one), words(two)), ([b"deferback"], [b"deferred"]))
-            verdict = judge(one, one.recipients[0])
-            self.assertTrue(verdict.maybe_delivered)
-            self.assertTrue(
-                shown(verdict.text).endswith("⏎<<- .⏎the server answered one command less than it was sent")
-            )
-
-    def test_one_of_several_in_lmtp(self) -> None:
-        """What was refused stays refused; every success is in doubt."""
-        talker, one, two = self.followed(lmtp=True, recipients=3)
-        talker.receive(b"250 first\r\n550 second\r\n250 sender\r\n250 r1\r\n250 r2\r\n250 r3\r\n354 go\r\n")
-        self.assertEqual(words(one), [b"deferback", b"error2", b"deferback"])
-        self.assertEqual(words(two), [b"deferred"] * 3)
-
-    def test_permission_in_its_place_is_the_proof(self) -> None:
-        for reply, events in ((b"354 go", 1), (b"451 no", 2), (b"554 no", 2)):
-            for lmtp in (False, True):
-                talker, one, _ = self.followed(lmtp=lmtp)
-                self.assertEqual(talker.receive(b"250 thanks\r\n250 sender\r\n250 recipient\r\n"), [])
-                told = talker.receive(reply + b"\r\n")
-                self.assertEqual((told[0], len(told)), (TransactionFinished(one), events))
-                self.assertEqual(words(one), [b"ok3"])
-
-    def test_any_other_end_leaves_it_delivered(self) -> None:
-        """The reply was there; a connection lost afterwards takes nothing away from it."""
-        for end in (
-            lambda one: one.lost(),
-            lambda one: one.expired(),
-            lambda one: one.receive(b"421 bye\r\n"),
-            lambda one: one.receive(b"hello\r\n"),
-            lambda one: one.receive(b"250 a\r\n250 b\r\n250 c\r\n"),
-        ):
-            for lmtp in (False, True):
-                talker, one, two = self.followed(lmtp=lmtp)
-                talker.receive(b"250 thanks\r\n")
-                events = end(talker)
-                self.assertEqual(events[:2], [TransactionFinished(one), TransactionFinished(two)])
-                self.assertEqual((words(one), words(two)), ([b"ok3"], [b"deferred"]))
-
-    def test_refusals_need_no_proof(self) -> None:
-        talker, one, _ = self.followed()
-        self.assertEqual(talker.receive(b"550 no\r\n"), [TransactionFinished(one)])
-        talker, one, _ = self.followed(lmtp=True, recipients=2)
-        self.assertEqual(talker.receive(b"250 a\r\n450 no\r\n"), [RecipientAnswered(one, one.recipients[1])])
 
 
 class EndlessAnswers(SynchronousTestCase):

@@ -9,9 +9,6 @@ write; with CHUNKING (RFC 3030) a small message leaves whole, a large one when s
 it.  At most one message has its final reply outstanding.  Without PIPELINING each command waits for the reply
 before it.
 
-A message that is confirmed while the next envelope is being answered is finished when DATA is answered in its
-place: a server that forgets one reply would otherwise confirm it by that to MAIL.
-
 LMTP (RFC 2033) differs in two places: LHLO, and one final reply for each accepted recipient.
 
 `Session.table` names, for each pair of awaited answer and first digit of a reply, what follows; a pair that
@@ -24,8 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zsmtp.errors import Misuse
 from zsmtp.smtp import command
-from zsmtp.smtp.body import Chunks, Data
-from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Group, State, Table
+from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Group, State, Stream, Table
 from zsmtp.smtp.event import RecipientAnswered, TransactionFinished
 from zsmtp.smtp.manner import Esmtp, Manner, Tls
 from zsmtp.smtp.opening import Opening
@@ -33,6 +29,8 @@ from zsmtp.smtp.patience import Awaits
 from zsmtp.trouble import Kind, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zsmtp.smtp.reply import Reply
     from zsmtp.smtp.transaction import Recipient, Transaction
 
@@ -45,7 +43,6 @@ class Session(Opening):
     __slots__ = (
         "_chunks",
         "_current",
-        "_held",
         "_is_probing",
         "_needs_reset",
         "_pipelines",
@@ -60,7 +57,6 @@ class Session(Opening):
         """Transactions begun so far."""
         self._current: Transaction | None = None  # from MAIL to the permission to send data
         self._previous: Transaction | None = None  # from there to the final reply
-        self._held: Transaction | None = None  # confirmed, while the envelope behind it is being answered
         self._step = 0  # without PIPELINING: the recipient to be announced next
         self._needs_reset = False
         self._is_probing = False
@@ -178,7 +174,7 @@ class Session(Opening):
         lines.append(b"")
         self._outgoing.append(Group(CRLF.join(lines), tuple(awaits)))
         if self._chunks and transaction.content.size <= PIECE:
-            self._outgoing.append(self._chunks_of(transaction))
+            self._outgoing.append(_Chunks(self, transaction))
 
     def _send_next(self, transaction: Transaction) -> None:
         """Without PIPELINING: the next RCPT, or the data."""
@@ -198,21 +194,7 @@ class Session(Opening):
 
     def _send_data(self, transaction: Transaction) -> None:
         self._current, self._previous = None, transaction
-        if self._chunks:
-            self._outgoing.append(self._chunks_of(transaction))
-        else:
-            self._outgoing.append(Data(transaction, self._data_has_left))
-
-    def _chunks_of(self, transaction: Transaction) -> Chunks:
-        return Chunks(
-            transaction, self._data_has_left, may_go=self._may_send_chunk, left=self._chunk_has_left
-        )
-
-    def _may_send_chunk(self) -> bool:
-        return self._pipelines or not self._awaited
-
-    def _chunk_has_left(self, transaction: Transaction) -> None:
-        self._awaited.append((Awaits.CHUNK, transaction, None))
+        self._outgoing.append((_Chunks if self._chunks else _Data)(self, transaction))
 
     def _data_has_left(self, transaction: Transaction) -> None:
         """The end of the data is handed out: from now on the message may be delivered."""
@@ -281,7 +263,6 @@ class Session(Opening):
     # Answers to the data
 
     def _data_granted(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        self._release()
         transaction.data_reply = reply
         if transaction.accepted:
             self._send_data(transaction)
@@ -298,7 +279,6 @@ class Session(Opening):
             self._outgoing.append(Group(b".\r\n", ((Awaits.EMPTY, transaction, None),)))
 
     def _data_refused(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        self._release()
         transaction.data_reply = reply
         self._give_up(transaction)
 
@@ -328,47 +308,17 @@ class Session(Opening):
             # BDAT went out blindly and nobody was accepted: the reply means nothing.  RFC 3030 2: after a
             # BDAT that failed nobody knows the state of the server until RSET
             self._needs_reset = True
-        if reply.code < 300 and self._is_followed(transaction):
-            self._hold(transaction)
-        else:
-            self._finish(transaction)
+        self._finish(transaction)
 
     def _recipient_final(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
         if self._gone_before < self._end:
             self._answered_early(reply, transaction)
             return
         recipient.final = reply
-        is_followed = self._is_followed(transaction)
-        if reply.code >= 300 or not is_followed:
-            self._events.append(RecipientAnswered(transaction, recipient))
+        self._events.append(RecipientAnswered(transaction, recipient))
         if recipient is transaction.accepted[-1]:
             transaction.final_reply = reply
-            if is_followed:
-                self._hold(transaction)
-            else:
-                self._finish(transaction)
-
-    # A message that is confirmed while the next envelope is being answered: was that its own reply, or is its
-    # reply missing and this that to MAIL?  The reply to DATA, the only 3yz, tells by its place.
-
-    def _is_followed(self, transaction: Transaction) -> bool:
-        return bool(self._awaited) and self._awaited[-1][1] is not transaction
-
-    def _hold(self, transaction: Transaction) -> None:
-        self._previous, self._held = None, transaction
-
-    def _release(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._events.append(TransactionFinished(held))
-
-    def _doubt(self, transaction: Transaction) -> None:
-        """A reply is missing somewhere, and nobody knows where."""
-        transaction.trouble = Trouble(Kind.PROTOCOL, b"the server answered one command less than it was sent")
-        transaction.final_reply = None
-        for recipient in transaction.accepted:
-            if recipient.final is not None and recipient.final.code < 300:
-                recipient.final = None
+            self._finish(transaction)
 
     def _answered_early(self, reply: Reply, transaction: Transaction) -> None:
         """A final reply while octets of the message are still here."""
@@ -409,8 +359,6 @@ class Session(Opening):
             transaction.data_reply = reply
         elif recipient is not None and awaited is Awaits.RCPT:
             recipient.reply = reply
-        if self._held is not None and reply.code // 100 == 3 and awaited is not Awaits.DATA:
-            self._doubt(self._held)
         super()._absurd(reply)
 
     # Ends
@@ -423,7 +371,6 @@ class Session(Opening):
         self._events.append(TransactionFinished(transaction))
 
     def _abandon(self, trouble: Trouble) -> None:
-        self._release()
         for transaction in (self._previous, self._current):
             if transaction is not None:
                 self._forget_unsent(transaction)
@@ -476,3 +423,57 @@ class Session(Opening):
         (Awaits.RECIPIENT_FINAL, 4): _recipient_final,
         (Awaits.RECIPIENT_FINAL, 5): _recipient_final,
     }
+
+
+class _Message(Stream):
+    """The content of one transaction, read when its octets are wanted and not before."""
+
+    __slots__ = ("_ahead", "_pieces", "_session", "_transaction")
+
+    def __init__(self, session: Session, transaction: Transaction) -> None:
+        self.is_done = self.is_long = False
+        self._session = session
+        self._transaction = transaction
+        self._pieces: Iterator[bytes] | None = None
+        self._ahead: bytes | None = None  # the piece that comes next
+
+    def _piece(self, *, stuffed: bool) -> bytes:
+        """Return the next octets, and know whether they are the last."""
+        if self._pieces is None:
+            self._pieces = filter(None, self._transaction.content.pieces(stuffed=stuffed))
+            self._ahead = next(self._pieces, None)
+        octets = self._ahead or b""
+        self._ahead = next(self._pieces, None)
+        if self._ahead is None:
+            self.is_done = True
+            self._session._data_has_left(self._transaction)
+        else:
+            self.is_long = True
+        return octets
+
+
+class _Data(_Message):
+    """A message under DATA, its end included."""
+
+    __slots__ = ()
+
+    def next(self) -> bytes:
+        octets = self._piece(stuffed=True)
+        # the end of a small message and the next envelope share the write
+        return octets + b".\r\n" if self.is_done else octets
+
+
+class _Chunks(_Message):
+    """A message under BDAT, one chunk for each piece."""
+
+    __slots__ = ()
+
+    def next(self) -> bytes:
+        session, transaction = self._session, self._transaction
+        if session._awaited and not session._pipelines:
+            return b""
+        octets = self._piece(stuffed=False)
+        if not self.is_done:
+            session._awaited.append((Awaits.CHUNK, transaction, None))
+        transaction.data_command = command.bdat(len(octets), last=self.is_done)
+        return transaction.data_command + CRLF + octets
