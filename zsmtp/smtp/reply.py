@@ -66,21 +66,17 @@ class ReplyReader:
     """Cut what a server sends into replies.
 
     `problem` is None, or the reason why the rest of the input is not understood; from then on nothing is
-    read.
+    read.  `is_empty` says whether everything received so far has been given out in whole replies.
     """
 
-    __slots__ = ("_lines", "_partial", "_size", "problem")
+    __slots__ = ("_lines", "_partial", "_size", "is_empty", "problem")
 
     def __init__(self) -> None:
         self._partial = bytearray()
         self._lines: list[bytes] = []
         self._size = 0
         self.problem: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether everything received so far has been given out in whole replies."""
-        return not self._partial and not self._lines
+        self.is_empty = True
 
     @property
     def unfinished(self) -> tuple[bytes, ...]:
@@ -107,7 +103,9 @@ class ReplyReader:
             if reply is not None:
                 replies.append(reply)
             elif self.problem is not None:
+                self.is_empty = False
                 return replies
+        self.is_empty = not rest and not self._lines
         if rest:
             self._partial += rest
             self._hold()
