@@ -285,7 +285,7 @@ class Agent:
         """Tell the scheduler what became of a recipient."""
         self._warn_of_complaints()
         self._say(settled.line)
-        file = settled.job._file  # a job shows nothing of its file
+        file = settled.job.file
         verbose = file.control.verbose
         if self.transcript is None and verbose is None:
             return

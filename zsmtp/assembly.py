@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
 
-__all__ = ["run"]
+__all__ = ["no_look_up_of_own_name", "run"]
 
 _FILES = 4096
 """open files that an agent may want: two for each job, and the connections"""
@@ -55,7 +55,7 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
     _check_streams()
     _raise_file_limit()
     environment = _environment(printed.put)
-    with _no_look_up_of_own_name():
+    with no_look_up_of_own_name():
         from twisted.internet import reactor as installed
         from twisted.internet.stdio import StandardIO
 
@@ -279,7 +279,7 @@ def _log_to(agent: Agent) -> None:
 
 
 @contextmanager
-def _no_look_up_of_own_name() -> Iterator[None]:
+def no_look_up_of_own_name() -> Iterator[None]:
     """Importing twisted.mail.smtp asks the DNS for our name, and waits: with a dead name server for long."""
     asked = socket.getfqdn
     socket.getfqdn = lambda name="": "localhost"

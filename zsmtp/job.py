@@ -112,6 +112,11 @@ class Job:
         return recipient.offset not in self._open
 
     @property
+    def file(self) -> OpenControlFile:
+        """The control file, for whoever logs; marks are written by `settle` alone."""
+        return self._file
+
+    @property
     def log_identity(self) -> bytes:
         """The Message-Id, or `none`."""
         return self._file.control.log_identity

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from zsmtp.assembly import no_look_up_of_own_name
 from zsmtp.ctl.screen import Screen
 from zsmtp.errors import ConfigError, ZsmtpError
 
@@ -75,7 +74,7 @@ def _complain(error: Exception, status: int) -> int:
 
 def _perform(screen: Screen, folder: _Folder, **arguments: Any) -> int:
     """Run the reactor for as long as the demo takes."""
-    with _no_look_up_of_own_name():
+    with no_look_up_of_own_name():
         from twisted.internet import reactor as installed
         from twisted.internet.defer import Deferred
 
@@ -134,14 +133,3 @@ class _Folder:
                 os.unlink(entry.path)
         if self._is_ours:
             os.rmdir(self.path)
-
-
-@contextmanager
-def _no_look_up_of_own_name() -> Iterator[None]:
-    """Importing twisted.mail.smtp asks the DNS for our name, and waits: with a dead name server for long."""
-    asked = socket.getfqdn
-    socket.getfqdn = lambda name="": "localhost"
-    try:
-        yield
-    finally:
-        socket.getfqdn = asked
