@@ -20,6 +20,7 @@ from zsmtp.target import Address, Literal, Name, Target, Unix, numeric, target
 from zsmtp.trouble import Kind, Trouble
 
 __all__ = [
+    "ADDRESSES_PER_HOST",
     "MAXIMUM_HOPS",
     "Address",
     "Answer",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 MAXIMUM_HOPS = 127  # of a route, and mail exchangers looked at: as many as the original takes
-_ADDRESSES_PER_HOST = 32  # of one family
+ADDRESSES_PER_HOST = 32  # of one family
 _NAMED_IN_TEXT = 5  # of those left out, so that a report stays readable
 
 _Value = TypeVar("_Value")
@@ -282,7 +283,7 @@ def _reached(
     usable: list[Address] = []
     problems: list[tuple[Kind, str]] = []
     for answer in answers:
-        for address in answer.values[:_ADDRESSES_PER_HOST]:
+        for address in answer.values[:ADDRESSES_PER_HOST]:
             kind = _refusal(address, rules, allow_self=rules.allow_self)
             if kind is None:
                 usable.append(address)

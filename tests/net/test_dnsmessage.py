@@ -109,6 +109,10 @@ class AReplyIsHeldAgainstItsQuery(SynchronousTestCase):
         self.assertIs(fit(QUERY, HEADER.pack(0x1234, 0x8181, 0, 0, 0, 0)), Fit.YES)
         self.assertIs(fit(QUERY, HEADER.pack(0x1234, 0x8180, 0, 0, 0, 0)), Fit.NO)
 
+    def test_without_a_question_nobody_says_that_a_name_does_not_exist(self) -> None:
+        """The letters' case, which makes forging hard, would not be held against anything."""
+        self.assertIs(fit(QUERY, HEADER.pack(0x1234, 0x8183, 0, 0, 0, 0)), Fit.NO)
+
 
 class AReplyIsRead(SynchronousTestCase):
     def test_records_of_each_type(self) -> None:
@@ -155,8 +159,14 @@ class AReplyIsRead(SynchronousTestCase):
         self.assertEqual(message.answers, (Record(NAME, Type.A, 0, IPv4Address("192.0.2.1")),))
 
     def test_other_classes_are_passed_over(self) -> None:
+        good = record(b"\xc0\0\2\1", Type.A)
+        chaos = good.replace(b"\x00\x01\x00\x01", b"\x00\x01\x00\x03")
+        self.assertEqual(len(read(handmade(chaos, good)).answers), 1)
+
+    def test_other_classes_alone_are_not_an_empty_answer(self) -> None:
         chaos = record(b"\xc0\0\2\1", Type.A).replace(b"\x00\x01\x00\x01", b"\x00\x01\x00\x03")
-        self.assertEqual(read(handmade(chaos)).answers, ())
+        with self.assertRaisesRegex(Unreadable, "another class"):
+            read(handmade(chaos))
 
     def test_of_a_truncated_one_only_that_it_is(self) -> None:
         octets = bytearray(handmade(record(b"\xc0\0\2\1", Type.A)))

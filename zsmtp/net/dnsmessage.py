@@ -41,6 +41,7 @@ _OPT_PART = Struct("!BHHIH")
 _RESPONSE, _OPCODE, _AUTHORITATIVE, _TRUNCATED = 0x8000, 0x7800, 0x0400, 0x0200
 _RECURSION_DESIRED, _RECURSION_AVAILABLE, _AUTHENTIC = 0x0100, 0x0080, 0x0020
 _INTERNET = 1
+_NO_ERROR, _NO_SUCH_NAME = 0, 3
 _MAXIMUM_POINTERS = 10  # in one name; name servers write one
 
 
@@ -133,7 +134,8 @@ def query(
 def fit(sent: bytes, received: bytes) -> Fit:
     """Tell whether a reply belongs to a query: identity, opcode, question.
 
-    A server that does not understand the query may answer with a header alone.
+    A server that does not understand the query may answer with a header alone.  That says at most that it
+    failed: no name comes with it, so that nobody can say in this way that a name does not exist.
     """
     if len(received) < _HEADER.size or received[:2] != sent[:2]:
         return Fit.NO
@@ -141,7 +143,7 @@ def fit(sent: bytes, received: bytes) -> Fit:
     if not flags & _RESPONSE or flags & _OPCODE:
         return Fit.NO
     if not questions:
-        return Fit.YES if flags & 0xF else Fit.NO
+        return Fit.NO if flags & 0xF in (_NO_ERROR, _NO_SUCH_NAME) else Fit.YES
     start, end = _HEADER.size, sent.index(b"\0", _HEADER.size) + 5
     asked, answered = sent[start:end], received[start:end]
     if questions != 1 or asked[-4:] != answered[-4:] or asked.lower() != answered.lower():
@@ -179,6 +181,9 @@ class _Reader:
         # A truncated answer may end in the middle of a record, and is not used anyway.
         whole = not flags & _TRUNCATED
         sections = [self._section(count) if whole else () for count in (answers, authority, additional)]
+        if answers and whole and not sections[0]:
+            # Taken for an empty answer it would mean that there is no such record.
+            raise Unreadable("it has records of another class only")
         options = [record for record in sections[2] if record.type == Type.OPT]
         return Message(
             code=(flags & 0xF) | (options[0].ttl >> 24 << 4 if options else 0),

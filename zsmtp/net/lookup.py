@@ -13,7 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from zsmtp.destination import Answer, Outcome
+from zsmtp.destination import ADDRESSES_PER_HOST, Answer, Outcome
 from zsmtp.net.dnsmessage import Message, Record, Type, Unreadable, query, read, readable, wire_name
 from zsmtp.net.nameserver import NameServer, NoReply, Reactor, ask
 from zsmtp.net.systemfiles import ResolvConf
@@ -26,6 +26,7 @@ __all__ = ["Lookups"]
 MAXIMUM_ALIASES = 8
 _PATIENCE = 30.0  # seconds for one name and type, with all servers and aliases
 _SHUN_FOR = 60.0  # seconds that a silent server is asked last
+_NAME_SERVER = 2  # the type NS
 _NO_ERROR, _FORMAT_ERROR, _NO_SUCH_NAME, _NOT_IMPLEMENTED, _BAD_VERSION = 0, 1, 3, 4, 16
 _CODES = {
     1: "format error (FORMERR)",
@@ -120,7 +121,15 @@ def _objection(message: Message, name: bytes, record_type: Type) -> str:
         return "its answer is about another name"  # not taken for "no such record": mail would go elsewhere
     if not (message.answers or message.authoritative or message.recursion_available):
         return "it does not answer for this name"  # lame: its emptiness is no answer
+    if not (message.code or message.answers or message.authoritative) and _refers(message):
+        return "it refers to other name servers"
     return ""
+
+
+def _refers(message: Message) -> bool:
+    """Tell a referral from an empty answer.  Source: RFC 2308 section 2.2.1."""
+    kinds = {record.type for record in message.authority}
+    return _NAME_SERVER in kinds and Type.SOA not in kinds
 
 
 class _Trail:
@@ -160,6 +169,8 @@ class _Trail:
 
     def _arrive(self, records: list[Record]) -> None:
         values = tuple(record.value for record in records if record.value is not None)
+        if self._record_type is not Type.MX:
+            values = values[:ADDRESSES_PER_HOST]  # 127 hosts with 4,000 each would be 100 MB
         self._ttl = min(self._ttl, *(record.ttl for record in records))
         if values:
             self._end(Outcome.FOUND, values)
