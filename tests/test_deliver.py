@@ -715,6 +715,79 @@ class Several(DeliveryTest):
         self.assertEqual(self.words, ["deferall", "ok3", "ok3"])
 
 
+class Hanging(DeliveryTest):
+    """A host that falls silent costs its timeout once for a batch, not once for each job."""
+
+    def test_those_behind_are_deferred_at_once(self) -> None:
+        for server, seconds, first, connections in (
+            ("R -", 20, "deferred", 1),
+            ("D -", 30, "deferred", 1),
+            (". -", 40, "deferback", 1),
+            ("+P +C; . -", 40, "deferback", 1),
+            ("M -", 40, "deferred", 2),  # it is met once more before it is given up
+        ):
+            self.network = Network()
+            self.settled.clear()
+            self.quick(server, *[self.mail() for _ in range(30)])
+            self.network.pass_time(seconds - 1)
+            self.assertEqual(self.words, [])
+            self.network.pass_time(2)
+            self.assertEqual((self.words, len(self.verbs)), ([first] + ["retryat"] * 29, connections), server)
+            self.assertIn(b"Timeout of ", self.told[-1].text)
+            self.expect_over()
+
+    def test_whose_octets_were_sent_is_met_once_more(self) -> None:
+        ready = Script(
+            "S: 220 mx\nC: EHLO *\nS: 250-mx\nS: 250 PIPELINING\n"
+            + GROUP
+            + "C-data:\nS: 250 ok\n"
+            + GROUP
+            + "C-data:\n-- silence"
+        )
+        self.network.serve(ONE, ready, ". -")
+        self.start()
+        # the envelope of the third has left behind the end of the second
+        self.deliver(*[self.mail() for _ in range(5)])
+        self.network.pass_time(41)
+        self.assertEqual(self.words, ["ok3", "deferback"])
+        self.network.pass_time(41)
+        self.assertEqual(self.words, ["ok3", "deferback", "deferback", "retryat", "retryat"])
+        self.expect_over()
+
+    def test_host_that_does_not_read_as_well(self) -> None:
+        self.network.serve(ONE, Script(OPENING + ENVELOPE.replace("S: 354", "-- stop reading\nS: 354")))
+        self.start()
+        self.deliver(self.mail(body=b"x\n" * 2_000_000), self.mail())
+        self.network.pass_time(60)
+        self.assertEqual(self.words, ["deferred", "retryat"])
+        self.expect_over()
+
+    def test_host_that_hangs_up_is_tried_again_for_the_next(self) -> None:
+        self.network.serve(ONE, ". X", "")
+        self.start()
+        self.deliver(self.mail(), self.mail())
+        self.assertEqual(self.words, ["deferback", "ok3"])
+
+    def test_other_connection_that_works_takes_those_behind(self) -> None:
+        slow = Script(OPENING + "-- repeat\n" + ENVELOPE + "C-data:\n-- wait 15\nS: 250\n-- end")
+        self.network.serve(ONE, ". -", slow)
+        self.start(connections=2)
+        self.deliver(*[self.mail() for _ in range(5)])
+        self.network.pass_time(100)
+        self.assertEqual(self.words, ["ok3", "ok3", "deferback", "ok3", "ok3"])
+        self.expect_over()
+
+    def test_is_forgotten_after_a_moment(self) -> None:
+        self.network.serve(ONE, ". -", "")
+        self.start()
+        self.deliver(self.mail(), self.mail())
+        self.network.pass_time(41)
+        self.network.pass_time(REMEMBERED)
+        self.deliver(self.mail())
+        self.assertEqual(self.words, ["deferback", "retryat", "ok3"])
+        self.expect_over()
+
+
 class Stopping(DeliveryTest):
     """Told to stop, nothing is lost and nothing is waited for but the reply to a dot."""
 

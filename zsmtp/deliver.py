@@ -3,7 +3,8 @@
 `Delivery` pulls jobs from its source only when a connection can take them, so that nothing is locked that
 waits, and opens connections only when there is something to send.  If no host has a session for us, every
 recipient at hand gets the same verdict, and for a moment it is remembered, so that a batch of jobs costs one
-attempt.  An error of ours costs a deferral: every recipient that was locked is told of.
+attempt; the same where a host has left a message without an answer.  An error of ours costs a deferral: every
+recipient that was locked is told of.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ _STOPPED: Final = Trouble(Kind.STOPPED, b"this transport agent was told to stop"
 _INTERNAL: Final = Trouble(Kind.INTERNAL, b"internal error; the log of the agent has more")
 
 REMEMBERED: Final = 5.0
-"""seconds for which a host that could not be reached is not tried again for the jobs behind"""
-_UNREACHABLE: Final = frozenset(
-    {Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED, Kind.TIMED_OUT}
-)
+"""seconds for which a host that could not be reached, or hung, is not tried again for the jobs behind"""
+_HANGS: Final = frozenset({Kind.TIMED_OUT, Kind.WRITE_TIMED_OUT})
+_UNREACHABLE: Final = _HANGS | {
+    Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED
+}  # fmt: skip
 _ENDED: Final = frozenset({State.LEAVING, State.OVER})
 
 
@@ -188,8 +190,10 @@ class Delivery:
         self._couriers.discard(courier)
         if trouble is not None and trouble.kind is not Kind.STOPPED:
             self._equipment.tell(f"closed connection to {courier.hop.name}: {trouble.kind.value}")
-            if not courier.session.begun:
-                # greeted and broken in one read: a host that does so every time must not be met for ever
+            # greeted and broken in one read: a host that does so every time must not be met for ever
+            is_hopeless = not courier.session.begun
+            # or its time ran out: those behind do not wait for theirs, unless somebody tries once more anyway
+            if is_hopeless or (trouble.kind in _HANGS and not any(work.tries for work in self._work)):
                 self._give_up([(trouble, courier.peer)])
         self._changed()
 
