@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import zsmtp
 from zsmtp.testing.report import read_line
 from zsmtp.testing.scheduler import SchedulerStandIn
 from zsmtp.testing.server import ScriptedServer
@@ -41,8 +42,11 @@ def command(*words: str) -> list[str]:
 
 
 def measured() -> dict[str, str]:
-    """Return the variables by which coverage finds processes that tests start."""
-    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    """Return the variables by which processes that tests start find the code that is under test, and coverage
+    finds them.
+    """
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PYTHONPATH": os.path.dirname(os.path.dirname(zsmtp.__file__)), **coverage}
 
 
 class RawAgent:
