@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import contextmanager
 from io import TextIOBase
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from zsmtp.errors import ZsmtpError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from zsmtp.agent import Agent
     from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
+    from zsmtp.trouble import Peer
 
 __all__ = ["no_look_up_of_own_name", "run"]
 
@@ -64,7 +66,7 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
 
     reactor: Any = installed
     pid = os.getpid()
-    transcript = _transcript(settings, pid, printed.put)
+    transcript = _transcript(settings, pid, reactor, lambda text: printed.put(text))
     console = Console(reactor)
     agent = Agent(
         reactor,
@@ -88,6 +90,8 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
         agent.begin()
         reactor.run(installSignalHandlers=False)
     printed.put = _tell
+    if transcript is not None:
+        transcript.close()
     return int(agent.exit_status)
 
 
@@ -140,7 +144,7 @@ def _tell(text: str) -> None:
         return
 
 
-def _transcript(settings: Settings, pid: int, tell: Callable[[str], None]) -> Transcript | None:
+def _transcript(settings: Settings, pid: int, reactor: Any, tell: Callable[[str], None]) -> Transcript | None:
     """Open the transcript of -l; without it the mail goes out all the same."""
     if settings.log_path is None:
         return None
@@ -149,7 +153,13 @@ def _transcript(settings: Settings, pid: int, tell: Callable[[str], None]) -> Tr
     from zsmtp.net.transcript import Transcript
 
     try:
-        transcript = Transcript(settings.log_path, pid=pid, clock=time.time)
+        transcript = Transcript(
+            settings.log_path,
+            pid=pid,
+            clock=time.time,
+            later=lambda flush: reactor.callLater(0, flush),
+            warn=tell,
+        )
     except OSError as error:
         tell(f'cannot open logfile "{settings.log_path}"! {error.strerror}; working without it')
         return None
@@ -214,9 +224,24 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         connections=settings.connections,
         one_message=settings.one_message_per_connection,
         send_buffer=settings.send_buffer,
-        witness=agent.transcript.line if agent.transcript is not None else None,
+        witness=_witness(settings, agent.transcript),
         remark=agent.remark if agent.remarks else None,
     )
+
+
+def _witness(
+    settings: Settings, transcript: Transcript | None
+) -> Callable[[Peer], Callable[[str, bytes], None]] | None:
+    """What sees the lines of each connection: nobody, unless an option asks for it."""
+    if transcript is None:
+        return None
+    numbers = count(1)
+    is_one = settings.connections == 1
+
+    def witness(peer: Peer) -> Callable[[str, bytes], None]:
+        return transcript.witness(0 if is_one else next(numbers))
+
+    return witness
 
 
 def _machine_name() -> str:

@@ -20,6 +20,7 @@ from zsmtp import plan, policy
 from zsmtp.destination import Target
 from zsmtp.errors import SpoolError
 from zsmtp.job import Job
+from zsmtp.message.form import Form
 from zsmtp.net.approach import Equipment, Failures, approach
 from zsmtp.net.courier import Courier
 from zsmtp.plan import Batch
@@ -168,6 +169,8 @@ class Delivery:
     def finished(self, courier: Courier, transaction: Transaction) -> None:
         """See Employer."""
         work: Any = transaction.key
+        if self._equipment.remark is not None:
+            self._remark_on(transaction)
         if self._may_try_again(work, transaction):
             # nothing of it has happened yet: one new connection may do better
             self._put_back(work, transaction.recipients, tries=1)
@@ -184,6 +187,22 @@ class Delivery:
         if self._is_stopping:
             courier.stop()
         self._changed()
+
+    def _remark_on(self, transaction: Transaction) -> None:
+        """Note what a message that was taken had to it."""
+        final = transaction.final_reply
+        if transaction.is_lmtp:
+            finals = [one.final for one in transaction.accepted]
+            taken = sum(reply is not None and reply.code < 300 for reply in finals)
+        else:
+            taken = len(transaction.accepted) if final is not None and final.code < 300 else 0
+        if taken:
+            content = transaction.content
+            head = content.head_size if isinstance(content, Form) else 0
+            seconds = self._equipment.reactor.seconds() - transaction.began
+            self._equipment.tell(
+                f"{content.size} bytes, {head} in header, {taken} recipients, {seconds:.3f} secs"
+            )
 
     def closed(self, courier: Courier, trouble: Trouble | None) -> None:
         """See Employer."""

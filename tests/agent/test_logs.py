@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from functools import cached_property
 
 from tests.agent.agents import AgentCase
@@ -77,17 +78,81 @@ class Transcripts(Logged):
             self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
 
     def test_l02_end_of_a_message_and_its_size_are_noted(self) -> None:
-        mail = self.spool.add(body=b"12345\n")
-        self.scheduler("-l", self.path, server=self.server(), jobs=[Job(mail.name)]).run()
-        lines = self.lines()
-        self.assertIn((b"w", b"."), [line[4:] for line in lines])
+        mail = self.spool.add(recipients=[b"a@example.net", b"b@example.net"], body=b"12345\n")
+        server = self.server()
+        self.scheduler("-l", self.path, server=server, jobs=[Job(mail.name)]).run()
+        lines = [line[4:] for line in self.lines()]
+        self.assertLess(lines.index((b"w", b"DATA")), lines.index((b"w", b".")))
+        (counted,) = [text for kind, text in lines if kind == b"#" and b" bytes, " in text]
+        size = len(server.messages[0])
         self.assertRegex(
-            b"\n".join(line[5] for line in lines if line[4] == b"#"), rb"\d+ bytes, .*1 recipients"
+            counted, rb"\A%d bytes, %d in header, 2 recipients, \d+\.\d{3} secs\Z" % (size, size - 7)
         )
 
-    test_l02_end_of_a_message_and_its_size_are_noted.todo = (  # type: ignore[attr-defined]
-        "the session does not show the dot to its witness, and the delivery does not remark on sizes"
-    )
+    def test_l02_chunks_are_noted_with_their_sizes(self) -> None:
+        server = self.server(Table(announce=["CHUNKING", "PIPELINING"]))
+        mails = [self.spool.add(body=b"x" * 99 + b"\n"), self.spool.add(body=b"0123456789\n" * 15_000)]
+        self.scheduler("-l", self.path, server=server, jobs=[Job(mail.name) for mail in mails]).run()
+        said = [line[5] for line in self.lines() if line[4] == b"w"]
+        chunks = [line for line in said if line.startswith(b"BDAT ")]
+        self.assertGreater(len(chunks), 3)
+        self.assertEqual(
+            [line.endswith(b" LAST") for line in chunks], [True, *[False] * (len(chunks) - 2), True]
+        )
+        self.assertEqual(
+            sum(int(line.split()[1]) for line in chunks), sum(len(message) for message in server.messages)
+        )
+
+    def test_refused_message_has_no_size(self) -> None:
+        mail = self.spool.add()
+        server = self.server(Table({"dot": "554 5.7.1 no"}))
+        self.scheduler("-l", self.path, server=server, jobs=[Job(mail.name)]).run()
+        self.assertNotIn(b" bytes, ", b"\n".join(line[5] for line in self.lines()))
+
+    def test_l04_many_agents_write_whole_lines_into_one_file(self) -> None:
+        server = self.server()
+        agents = [self.raw("-l", self.path, server=server) for _ in range(4)]
+        users = [b"user%03d@example.net" % number for number in range(40)]
+        for agent in agents:
+            agent.until_hungry()
+        for agent in agents:
+            mails = [self.spool.add(recipients=users) for _ in range(25)]
+            agent.send(b"".join(mail.feed(b"example.net") for mail in mails) + b"\n")
+        for agent in agents:
+            self.assertEqual(len(agent.rest()), 25 * 41)
+        lines = self.lines()  # has found each of them whole
+        self.assertEqual({int(line[0]) for line in lines}, {agent.process.pid for agent in agents})
+        for agent in agents:
+            own = [line for line in lines if int(line[0]) == agent.process.pid]
+            self.assertEqual([int(line[2]) for line in own], [number % 10000 for number in range(len(own))])
+            said = [line[5].split(b" ")[0] for line in own if line[4] == b"w"]
+            self.assertEqual((said.count(b"RCPT"), said.count(b"."), said[-1]), (1000, 25, b"QUIT"))
+
+    def test_rotated_file_is_followed(self) -> None:
+        server = self.server()
+        stand_in = self.scheduler("-l", self.path, server=server)
+        stand_in.start()
+        stand_in.add(Job(self.spool.add().name))
+        stand_in.pump(lambda: stand_in.feeding.is_idle)
+        os.rename(self.path, self.path + ".1")
+        began = time.time()
+        self.eventually(lambda: int(time.time()) > int(began), "the next second")
+        stand_in.add(Job(self.spool.add().name))
+        stand_in.pump(lambda: stand_in.feeding.is_idle)
+        self.assertEqual(list(stand_in.finish().words.values()), ["ok3"] * 2)
+        said = [line[5] for line in self.lines()]
+        self.assertIn(b"(closed SMTP channel - final close)", said)
+        self.assertIn(b"DATA", said)
+        with open(self.path + ".1", "rb") as file:
+            self.assertEqual(file.read().count(b"w\tDATA\n"), 1)
+
+    def test_full_disk_costs_one_warning(self) -> None:
+        server = self.server()
+        jobs = [Job(self.spool.add().name) for _ in range(3)]
+        result = self.scheduler("-l", "/dev/full", server=server, jobs=jobs).run()
+        self.assertEqual(list(result.words.values()), ["ok3"] * 3)
+        (warning,) = result.comments
+        self.assertIn(b'logfile "/dev/full": No space left on device', warning)
 
     def test_l03_server_cannot_write_to_a_terminal(self) -> None:
         server = self.server(Table({"rcpt": b"550 a\x1b[2J\x00b\tc\r\n"}))

@@ -158,8 +158,9 @@ class Opening(CourierTest):
 
     def test_witness_hears_commands_and_replies_and_no_content(self) -> None:
         heard: list[tuple[str, bytes]] = []
-        self.start("", message(), witness=lambda kind, line: heard.append((kind, line)))
+        self.start("", message(), witness=lambda _: lambda kind, line: heard.append((kind, line)))
         self.assertIn(("w", b"EHLO me.example"), heard)
+        self.assertIn(("w", b"."), heard)
         self.assertNotIn(("w", b"x"), heard)
 
 

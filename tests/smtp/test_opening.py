@@ -588,6 +588,7 @@ class TheTranscript(SynchronousTestCase):
                 ("r", b"250 a"),
                 ("r", b"250 b"),
                 ("r", b"354 c"),
+                ("w", b"."),
                 ("r", b"250 d"),
             ],
         )

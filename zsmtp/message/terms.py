@@ -73,6 +73,11 @@ class Form:
         self.conversion = conversion
         self.notes = notes
 
+    @property
+    def head_size(self) -> int:
+        """Octets of the header, the empty line included."""
+        return len(self._header)
+
     def pieces(self, *, stuffed: bool) -> Iterator[bytes]:
         """Give header, empty line and body, dots doubled for DATA, not for BDAT; one piece if it is small."""
         if not self._small:

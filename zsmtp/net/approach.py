@@ -40,7 +40,8 @@ class Equipment(NamedTuple):
 
     `rules` gives what the options say of routes, and this machine's addresses as they are now; `find`
     resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a server
-    name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail.
+    name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail;
+    `witness` gives for each connection what sees its lines (`Session.witness`).
     """
 
     reactor: Any
@@ -52,7 +53,7 @@ class Equipment(NamedTuple):
     connections: int = 1
     one_message: bool = False
     send_buffer: int | None = None
-    witness: Callable[[str, bytes], None] | None = None
+    witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None
     remark: Callable[[str], None] | None = None
 
     def tell(self, text: str) -> None:

@@ -20,6 +20,8 @@ from zsmtp.smtp.session import Manner, State
 from zsmtp.trouble import Kind, Peer, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from zsmtp.smtp.transaction import Recipient, Transaction
@@ -65,7 +67,7 @@ class Courier(DeliverySender):
         clock: IReactorTime,
         context: Any = None,
         send_buffer: int | None = None,
-        witness: Any = None,
+        witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None,
     ) -> None:
         super().__init__(None, None, context, manner.name, manner=manner, clock=clock)
         self.authenticators = []
@@ -88,7 +90,8 @@ class Courier(DeliverySender):
         try:
             self._set_up()
             super().connectionMade()
-            self.session.witness = self._witness
+            if self._witness is not None:
+                self.session.witness = self._witness(self.peer)
         except Exception:  # noqa: BLE001  an error of ours costs a retry, never a message
             _log.failure("setting up a connection")
             self.transport.abortConnection()
@@ -126,7 +129,7 @@ class Courier(DeliverySender):
     def beginTransaction(self, transaction: Transaction) -> None:
         """Announce a message; after a pause RSET shows whether anybody is still there."""
         assert self.clock is not None
-        now = self.clock.seconds()
+        now = transaction.began = self.clock.seconds()
         self.session.begin(transaction, reset=self.session.begun > 0 and now - self._spoke_at > RSET_AFTER)
         self._spoke_at = now
 

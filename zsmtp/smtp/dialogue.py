@@ -134,7 +134,8 @@ class Dialogue:
         self._secrets: list[bytes] = []
         self._last_command = b"(connecting)"
         self.witness: Callable[[str, bytes], None] | None = None
-        """Called with "w" and each command line, "r" and each reply line: for a transcript.  Never content.
+        """Called with "w" and each command line, the end of the data included, "r" and each reply line, and
+        "p" and how much of a long message was handed out, such as `65536/200000`.  Never with content.
         """
 
     @property

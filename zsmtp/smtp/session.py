@@ -428,7 +428,7 @@ class Session(Opening):
 class _Message(Stream):
     """The content of one transaction, read when its octets are wanted and not before."""
 
-    __slots__ = ("_ahead", "_pieces", "_session", "_transaction")
+    __slots__ = ("_ahead", "_pieces", "_sent", "_session", "_transaction")
 
     def __init__(self, session: Session, transaction: Transaction) -> None:
         self.is_done = self.is_long = False
@@ -436,6 +436,7 @@ class _Message(Stream):
         self._transaction = transaction
         self._pieces: Iterator[bytes] | None = None
         self._ahead: bytes | None = None  # the piece that comes next
+        self._sent = 0
 
     def _piece(self, *, stuffed: bool) -> bytes:
         """Return the next octets, and know whether they are the last."""
@@ -449,7 +450,14 @@ class _Message(Stream):
             self._session._data_has_left(self._transaction)
         else:
             self.is_long = True
+            self._sent += len(octets)
+            if self._session.witness is not None:
+                self._session.witness("p", b"%d/%d" % (self._sent, self._transaction.content.size))
         return octets
+
+    def _show(self, line: bytes) -> None:
+        if self._session.witness is not None:
+            self._session.witness("w", line)
 
 
 class _Data(_Message):
@@ -459,8 +467,11 @@ class _Data(_Message):
 
     def next(self) -> bytes:
         octets = self._piece(stuffed=True)
+        if not self.is_done:
+            return octets
+        self._show(b".")
         # the end of a small message and the next envelope share the write
-        return octets + b".\r\n" if self.is_done else octets
+        return octets + b".\r\n"
 
 
 class _Chunks(_Message):
@@ -476,4 +487,5 @@ class _Chunks(_Message):
         if not self.is_done:
             session._awaited.append((Awaits.CHUNK, transaction, None))
         transaction.data_command = command.bdat(len(octets), last=self.is_done)
+        self._show(transaction.data_command)
         return transaction.data_command + CRLF + octets

@@ -67,6 +67,7 @@ class Transaction:
 
     __slots__ = (
         "accepted",
+        "began",
         "content",
         "data_command",
         "data_reply",
@@ -117,6 +118,8 @@ class Transaction:
         self.data_sent = False
         self.is_lmtp = False
         self.trouble: Trouble | None = None
+        self.began = 0.0
+        """When it was announced, by the clock of whoever announced it."""
 
     @property
     def is_untouched(self) -> bool:
