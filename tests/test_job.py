@@ -381,6 +381,25 @@ class Preparing(SpooledTest):
         self.assertIsNone(job.prepare(batch, PLAIN))
         self.assertEqual(self.words, ["error2", "error2"])
 
+    def test_sender_in_utf8_is_said_with_smtputf8_to_ascii_recipients(self) -> None:
+        job, batch = self.job(sender="j\u00f6rg@example.com".encode(), recipients=TWO)
+        transaction = job.prepare(batch, PLAIN._replace(smtputf8=True, eight_bit_mime=True))
+        assert transaction is not None
+        self.assertTrue(transaction.smtputf8)
+
+    def test_binary_message_goes_as_it_is_where_the_server_takes_that_by_chunks(self) -> None:
+        header = HEADER + b"MIME-Version: 1.0\nContent-Type: application/x-any\n"
+        header += b"Content-Transfer-Encoding: binary\n"
+        able = PLAIN._replace(eight_bit_mime=True, binary_mime=True)
+        for chunking in (True, False):
+            job, batch = self.job(header=header, body=b"\0\n\r\xe4")
+            transaction = job.prepare(batch, able._replace(chunking=chunking))
+            assert transaction is not None
+            self.assertEqual(transaction.binary, chunking)
+            octets = b"".join(transaction.content.pieces(stuffed=False))
+            self.assertEqual(octets.endswith(b"\r\n\r\n\0\n\r\xe4"), chunking)
+            job.give_up(DEFERRED)
+
     def test_list_sender_carries_the_spool_id(self) -> None:
         job, batch = self.job(recipients=[Addressee(b"b@example.net", notary=b"EZMLM=-b")])
         transaction = job.prepare(batch, PLAIN)

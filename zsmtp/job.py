@@ -155,7 +155,7 @@ class Job:
             headers.octets,
             self._source,
             self._facts,
-            ability=Ability(able.eight_bit_mime, able.smtputf8),
+            ability=Ability(able.eight_bit_mime, able.smtputf8, able.binary_mime and able.chunking),
             wishes=self._conduct.wishes,
             recipients=[(recipient.quad.user, recipient.orcpt) for recipient in batch.recipients],
         )
@@ -170,12 +170,17 @@ class Job:
         ascii_only = self._settle_non_ascii(batch, able)
         if ascii_only is None:
             return None
-        smtputf8 = form.smtputf8 or not all(one.quad.user.isascii() for one in ascii_only.recipients)
+        sender = ascii_only.recipients[0].sender
+        said = [one.quad.user for one in ascii_only.recipients]
+        if sender is not None and not sender.is_null:
+            said.append(sender.quad.user)
+        smtputf8 = form.smtputf8 or not all(map(bytes.isascii, said))  # RFC 6531 3.4: addresses count too
         return plan.transaction(
             self._file.control,
             ascii_only,
             form,
             eight_bit=form.eight_bit,
+            binary=form.binary,
             smtputf8=smtputf8,
             lmtp=self._conduct.lmtp,
             spool_id=message.spool_id if batch.extension else "",

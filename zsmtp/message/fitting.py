@@ -70,7 +70,8 @@ def fit(
     fields, smtputf8, notes = head
     said = content(fields)
     sealed = _seal(said, signed, wish)
-    body = _converted_body(fields, source, facts, wishes, said, sealed, seven=seven)
+    binary = ability.binary and not seven
+    body = _converted_body(fields, source, facts, wishes, said, sealed, seven=seven, binary=binary)
     if isinstance(body, Refusal):
         return body
     notes += body.notes
@@ -91,6 +92,7 @@ def fit(
         body.pieces,
         body.octets,
         eight_bit=eight_bit and not seven,
+        binary=body.binary,
         smtputf8=smtputf8,
         conversion=body.conversion,
         notes=tuple(notes),
@@ -157,6 +159,7 @@ class _Body(NamedTuple):
     eight_bit: bool
     conversion: bytes
     notes: list[str]
+    binary: bool = False
 
 
 def _converted_body(
@@ -168,27 +171,33 @@ def _converted_body(
     sealed: str,
     *,
     seven: bool,
+    binary: bool,
 ) -> _Body | Refusal:
     """Convert the body if that is necessary and possible, or decode it if that is wished."""
     raw = wishes.eight_bit and not wishes.seven_bit
     must = facts.eight_bit and seven and not raw
     bad = facts.long_line or facts.bare_cr or facts.nul
     versioned = bool(header.named(fields, b"mime-version"))
-    if must or (bad and versioned and not sealed):
+    binary = binary and said.encoding == b"binary"
+    if must or ((bad or binary) and versioned and not sealed):
         trouble = sealed
         if not trouble and facts.octets > CONVERTIBLE:
             trouble = f"it is larger than {CONVERTIBLE >> 20} MiB"
         if not trouble:
             try:
-                made = plan(fields, source, eight_bit=must, default_charset=wishes.default_charset)
+                made = plan(
+                    fields, source, eight_bit=must, default_charset=wishes.default_charset, binary=binary
+                )
             except Unconvertible as reason:
                 trouble = str(reason)
             else:
-                if made.changes:
+                if made.changes or made.raw:
                     word = b"UNKNOWN" if not versioned else b"MPQP" if said.has_parts else b"QP"
+                    if not made.changes:
+                        word = b"NONE"
                     pieces = partial(converted, source, made.steps)
                     kept, octets, eight_bit = _kept(pieces)
-                    return _Body(made.fields, kept, octets, eight_bit, word, made.notes)
+                    return _Body(made.fields, kept, octets, eight_bit, word, made.notes, made.raw > 0)
         if must:
             text = "the body has 8-bit text, the server no 8BITMIME, and it cannot be converted: "
             return Refusal(b"5.6.3", text + trouble, False)
@@ -205,6 +214,14 @@ def _converted_body(
             notes = [f"the body was not decoded, as option -8 asks for: {reason}"]
             return _Body(fields, plain_body(source, facts.octets), facts.octets, False, b"NONE", notes)
         return _Body(with_encoding(fields, b"8bit"), kept, octets, eight_bit, b"8BIT", [])
+    if (
+        seven
+        and not (raw or sealed or facts.eight_bit or said.doubt or said.has_parts)
+        and versioned
+        and said.encoding == b"8bit"
+    ):
+        # What is said to have 8 bits has no place on a channel of 7, even where it has none.
+        fields = with_encoding(fields, b"7bit")
     return _Body(
         fields, plain_body(source, facts.octets), facts.octets, facts.eight_bit, b"NONE", _passed(facts)
     )

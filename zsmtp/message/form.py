@@ -61,7 +61,8 @@ def _fit_at_once(
         or facts.long_line
         or facts.bare_cr
         or facts.nul
-        or (facts.eight_bit and seven)
+        or (seven and (facts.eight_bit or b"8bit" in lower))
+        or (ability.binary and b"binary" in lower)
         or wishes.eight_bit
         or b"content-conversion" in lower
         or block.rfind(b"\n\n") >= 0

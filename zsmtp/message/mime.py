@@ -47,6 +47,7 @@ class Way(Enum):
     QUOTED_PRINTABLE = "encoded"
     BASE64_TEXT = "encoded, with CR LF line ends"
     BASE64 = "encoded octet by octet"
+    RAW = "octet by octet as stored, for BDAT alone"
 
 
 class Step(NamedTuple):
@@ -60,41 +61,53 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """What a conversion does: the message's new header fields, the steps for its body, things to log.
 
-    `changes` counts what is not left as it is.
+    `changes` counts what is not left as it is; `raw` what goes as the octets that are stored.
     """
 
     fields: list[bytes]
     steps: list[Step]
     notes: list[str]
     changes: int
+    raw: int = 0
 
 
-def plan(fields: Sequence[bytes], source: Source, *, eight_bit: bool, default_charset: bytes) -> Plan:
+def plan(
+    fields: Sequence[bytes],
+    source: Source,
+    *,
+    eight_bit: bool,
+    default_charset: bytes,
+    binary: bool = False,
+) -> Plan:
     """Read a body and plan its conversion; `eight_bit`: no octet may keep its top bit.
 
-    `fields` are those of the message.  Raises Unconvertible.
+    `fields` are those of the message.  `binary`: parts that say so may go as they are stored (BINARYMIME).
+    Raises Unconvertible.
     """
-    survey = _Survey(Reader(source()), eight_bit, default_charset)
+    survey = _Survey(Reader(source()), eight_bit, default_charset, binary)
     changed = survey.entity(list(fields), 0, message=True, digest=False)
-    return Plan(changed, survey.steps, sorted(survey.notes), survey.changes)
+    return Plan(changed, survey.steps, sorted(survey.notes), survey.changes, survey.raw)
 
 
-def converted(source: Source, steps: Iterable[Step]) -> Iterator[bytes]:
+def converted(source: Source, steps: Sequence[Step]) -> Iterator[bytes]:
     """Make the converted body, with the line ends of the wire."""
-    return ended(_made(_Taker(cut(source())), list(steps)))
+    made = _made(_Taker(cut(source())), steps)
+    return made if steps and steps[-1].way is Way.RAW else ended(made)
 
 
 class _Survey:
     """One reading of a body."""
 
-    def __init__(self, reader: Reader, eight_bit: bool, default_charset: bytes) -> None:
+    def __init__(self, reader: Reader, eight_bit: bool, default_charset: bytes, binary: bool) -> None:
         self.reader = reader
         self.steps: list[Step] = []
         self.notes: set[str] = set()
         self._eight_bit = eight_bit
         self._default_charset = default_charset
+        self._binary = binary
         self._parts = 0
         self.changes = 0
+        self.raw = 0
 
     def entity(self, fields: list[bytes], depth: int, *, message: bool, digest: bool) -> list[bytes]:
         """Read the content that belongs to these fields; give the fields as they have to be now."""
@@ -195,6 +208,10 @@ class _Survey:
         """Read the content of a part; give its new encoding, if any, and the character set that it lacks."""
         tally = _Tally(self.reader.content(), check_utf_8=not said.stated and self._eight_bit)
         facts = examine(lambda: tally)
+        if self._binary and said.encoding == b"binary" and not kind.startswith((b"text/", b"message/")):
+            self.raw += 1
+            self._add(Step(Way.RAW, tally.octets))
+            return b"", b""
         # A CR in front of the CR LF that belongs to a boundary line ends no line.
         bare_cr = facts.bare_cr or (tally.last == b"\r" and self.reader.delimiter is not None)
         must = facts.eight_bit and self._eight_bit
@@ -312,3 +329,5 @@ def _made(taker: _Taker, steps: Sequence[Step]) -> Iterator[bytes]:
                 yield from base64(canonical(pieces, last=last))
             case Way.BASE64:
                 yield from base64(pieces)
+            case Way.RAW:
+                yield from pieces

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from zsmtp.errors import Misuse
 from zsmtp.message.wire import PIECE, gathered, stuffed
 
 __all__ = ["Ability", "Form", "Refusal", "Wishes"]
 
 
 class Ability(NamedTuple):
-    """What the server announced."""
+    """What the server announced; `binary`: both BINARYMIME and CHUNKING."""
 
     eight_bit_mime: bool
     smtputf8: bool
@@ -46,11 +47,21 @@ class Form:
 
     `size`: octets on the wire with all CR LF, but without doubled dots and the final dot (RFC 1870);
     `eight_bit`: MAIL needs BODY=8BITMIME (false where 8-bit octets go raw to a server that has not announced
-    it, see `notes`); `smtputf8`: MAIL needs SMTPUTF8; `conversion`: the word for the log; `notes`: things to
-    log once.
+    it, see `notes`); `binary`: MAIL needs BODY=BINARYMIME, and the octets can only go by BDAT; `smtputf8`:
+    MAIL needs SMTPUTF8; `conversion`: the word for the log; `notes`: things to log once.
     """
 
-    __slots__ = ("_body", "_header", "_small", "conversion", "eight_bit", "notes", "size", "smtputf8")
+    __slots__ = (
+        "_body",
+        "_header",
+        "_small",
+        "binary",
+        "conversion",
+        "eight_bit",
+        "notes",
+        "size",
+        "smtputf8",
+    )
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class Form:
         octets: int,
         *,
         eight_bit: bool = False,
+        binary: bool = False,
         smtputf8: bool = False,
         conversion: bytes = b"NONE",
         notes: tuple[str, ...] = (),
@@ -69,6 +81,7 @@ class Form:
         self._small = octets <= PIECE
         self.size = len(head) + octets
         self.eight_bit = eight_bit
+        self.binary = binary
         self.smtputf8 = smtputf8
         self.conversion = conversion
         self.notes = notes
@@ -79,7 +92,12 @@ class Form:
         return len(self._header)
 
     def pieces(self, *, stuffed: bool) -> Iterator[bytes]:
-        """Give header, empty line and body, dots doubled for DATA, not for BDAT; one piece if it is small."""
+        """Give header, empty line and body, dots doubled for DATA, not for BDAT; one piece if it is small.
+
+        Raises Misuse where binary octets are asked for by DATA, in which they would end or be altered.
+        """
+        if stuffed and self.binary:
+            raise Misuse("a binary message can only go by BDAT (RFC 3030 section 3)")
         if not self._small:
             stream = gathered(self._stream())
             return _stuffed(stream) if stuffed else stream

@@ -141,7 +141,9 @@ class Session(Opening):
     def _mail_parameters(self, transaction: Transaction) -> bytes:
         able = self.capabilities
         parameters = b""
-        if transaction.eight_bit and able.eight_bit_mime:
+        if transaction.binary and able.binary_mime and self._chunks:  # RFC 3030 section 3
+            parameters += b" BODY=BINARYMIME"
+        elif transaction.eight_bit and able.eight_bit_mime:
             parameters += b" BODY=8BITMIME"
         if able.size is not None:
             parameters += b" SIZE=%d" % transaction.content.size

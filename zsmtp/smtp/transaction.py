@@ -68,6 +68,7 @@ class Transaction:
     __slots__ = (
         "accepted",
         "began",
+        "binary",
         "content",
         "data_command",
         "data_reply",
@@ -94,6 +95,7 @@ class Transaction:
         content: Content,
         *,
         eight_bit: bool = False,
+        binary: bool = False,
         smtputf8: bool = False,
         envelope_id: bytes | None = None,
         ret: bytes | None = None,
@@ -104,6 +106,7 @@ class Transaction:
         self.recipients = recipients
         self.content = content
         self.eight_bit = eight_bit
+        self.binary = binary
         self.smtputf8 = smtputf8
         self.envelope_id = envelope_id
         self.ret = ret
