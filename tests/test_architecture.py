@@ -21,7 +21,7 @@ LAYERS: list[list[set[str]]] = [
     [{"smtp"}, {"message"}, {"spool"}],
     [{"policy", "plan", "target", "destination"}],
     [{"net"}],
-    [{"job", "deliver", "options"}],
+    [{"job", "selection", "deliver", "options"}],
     [{"agent", "assembly", "feed"}, {"daemon"}],
     [{"tap", "ctl", "testing"}],
     [{"__main__"}],

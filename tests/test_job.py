@@ -88,8 +88,12 @@ class Opening(SpooledTest):
     def test_further_hosts_may_be_accepted(self) -> None:
         from zsmtp.job import open_job
 
-        mail = self.spool.add(recipients=[TWO[0], Addressee(b"dave@example.org", b"example.org")])
-        job = open_job(mail.name, b"example.net", self.conduct, lambda host: host == b"example.org")
+        others = [
+            Addressee(b"dave@example.org", b"Example.ORG"),
+            Addressee(b"eve@example.edu", b"example.edu"),
+        ]
+        mail = self.spool.add(recipients=[TWO[0], *others])
+        job = open_job(mail.name, b"example.net", self.conduct, {b"example.org": frozenset({"mx.example"})})
         assert job is not None
         self.assertEqual(len(job.recipients), 2)
         job.give_up(DEFERRED)

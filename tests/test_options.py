@@ -346,7 +346,6 @@ class Flags(OptionsTestCase):
         for words in (
             ("-A", "/etc/secrets"),
             ("-D",),
-            ("-e",),
             ("-L", "iface:eth0"),
             ("-r",),
             ("-s",),
@@ -573,7 +572,9 @@ class TheProgram(SynchronousTestCase):
 class WhatTheProgramSays(SynchronousTestCase):
     def test_the_usage_line_names_every_supported_option(self) -> None:
         line = usage("zsmtp")
-        self.assertTrue(line.startswith("Usage: zsmtp [-1678dEHMPvVxX] [-c channel] "))
+        rows = [option for option in OPTIONS if option.letter not in NOT_YET]
+        flags = "".join(option.letter for option in rows if not option.value)
+        self.assertTrue(line.startswith(f"Usage: zsmtp [-{flags}] ["))
         self.assertTrue(line.endswith(" [--help] [host]"))
         for option in OPTIONS:
             if option.value:

@@ -23,7 +23,7 @@ from zsmtp import policy
 from zsmtp.deliver import Delivery, Equipment
 from zsmtp.errors import SpoolError
 from zsmtp.feed import Feed, FeedReader, Note
-from zsmtp.job import Conduct, Job, Settled, open_job
+from zsmtp.job import Conduct, Job, Served, Settled, open_job
 from zsmtp.spool.layout import file_id
 from zsmtp.spool.report import notary
 from zsmtp.spool.verbose import append, diagnosis
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zsmtp.net.transcript import Transcript
+    from zsmtp.selection import Selector
 
 __all__ = ["Agent"]
 
@@ -82,6 +83,8 @@ class Agent:
         self.transcript = transcript
         self.conduct: Conduct | None = None
         self.equipment: Equipment | None = None
+        self.selector: Selector | None = None
+        """option -e"""
         self.exit_status = os.EX_OK
         self._debug = debug
         self._forced = forced
@@ -125,11 +128,17 @@ class Agent:
         self._is_over = True
         self._step_soon()
 
+    def wake(self) -> None:
+        """Something that an order waited for is there."""
+        self._step_soon()
+
     def stop(self) -> None:
         """End soon: defer what has not been sent, wait for what hangs between sent and answered."""
         if not self._is_stopping:
             self._is_over = self._is_stopping = True
             self._feed.clear()
+            if self.selector is not None:
+                self.selector.stop()
             for delivery in (self._delivery, *self._leaving):
                 if delivery is not None:
                     delivery.stop()
@@ -245,9 +254,13 @@ class Agent:
     def _next_job(self) -> Job | None:
         """Return the next job for the current host; answer orders that come to nothing."""
         while self._feed and self._is_next(self._feed[0]) and not self._is_stopping:
-            order = self._feed.popleft()
+            order = self._feed[0]
             assert isinstance(order, Feed)
-            job = self._open(order.path, order.host or b"")
+            served = self._served(order) if self.selector is not None else {}
+            if served is None:
+                return None  # the selector wakes us
+            self._feed.popleft()
+            job = self._open(order.path, order.host or b"", served)
             if job is None:
                 self._say(b"#resync " + order.path + b"\n#hungry\n")
                 self._step_soon()  # the order behind it may be for another host
@@ -256,7 +269,18 @@ class Agent:
                 return job
         return None
 
-    def _open(self, path: bytes, host: bytes) -> Job | None:
+    def _served(self, order: Feed) -> Served | None:
+        """Say which other hosts of an order are served here; None while they are looked up."""
+        assert self.selector is not None
+        assert self._delivery is not None
+        destination, connected = self._delivery.target, self._delivery.connected
+        try:
+            return self.selector.served(os.fsdecode(order.path), order.host or b"", destination, connected)
+        except Exception:  # noqa: BLE001  as below; recipients of other hosts have their own turn
+            _log.failure("selecting by mail exchanger")
+            return {}
+
+    def _open(self, path: bytes, host: bytes, served: Served) -> Job | None:
         assert self.conduct is not None
         name = os.fsdecode(path)
         if self.remarks:
@@ -264,7 +288,7 @@ class Agent:
         job = None
         self._complaints = []
         try:
-            job = open_job(name, host, self.conduct)
+            job = open_job(name, host, self.conduct, served)
         except SpoolError as error:
             self.complain(str(error))
         except Exception:  # noqa: BLE001  one control file must not keep the others from delivery

@@ -227,6 +227,10 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         witness=_witness(settings, agent.transcript),
         remark=agent.remark if agent.remarks else None,
     )
+    if settings.match_mx:
+        from zsmtp.selection import Selector
+
+        agent.selector = Selector(agent.equipment, agent.conduct.channel, resolver.exchangers, agent.wake)
 
 
 def _witness(

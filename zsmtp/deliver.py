@@ -46,6 +46,7 @@ _HANGS: Final = frozenset({Kind.TIMED_OUT, Kind.WRITE_TIMED_OUT})
 _UNREACHABLE: Final = _HANGS | {
     Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED
 }  # fmt: skip
+_NOT_ITS_SERVER: Final = b"4.4.4 (not delivered with mail for another host)"
 _ENDED: Final = frozenset({State.LEAVING, State.OVER})
 
 
@@ -82,7 +83,7 @@ class Delivery:
         changed: Callable[[], None],
     ) -> None:
         self._equipment = equipment
-        self._target = target
+        self.target = target
         self._source = source
         self._waiting = waiting
         self._changed = changed
@@ -95,6 +96,11 @@ class Delivery:
         self._is_stopping = False
 
     # For the owner
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """Names of the machines that sessions are open with."""
+        return frozenset(one.hop.name for one in self._couriers if one.session.state not in _ENDED)
 
     @property
     def is_quiet(self) -> bool:
@@ -150,6 +156,10 @@ class Delivery:
                 courier.is_leaving = True
                 return None
             self._work.popleft()
+            if work.job.served:
+                work = _Work(work.job, _served_by(courier.hop.name, work), work.tries)
+                if not work.batch.recipients:
+                    continue
             limit = courier.session.capabilities.recipients
             if len(work.batch.recipients) > limit:
                 rest = work.batch._replace(recipients=work.batch.recipients[limit:])
@@ -295,7 +305,9 @@ class Delivery:
         while self._work:
             work = self._work.popleft()
             for recipient in work.batch.recipients:
-                work.job.settle(recipient, verdict, peer)
+                stranger = _servers_of(work.job, recipient) is not None
+                heard = _for_another_host(verdict) if stranger else verdict
+                work.job.settle(recipient, heard, peer)
 
     # Connections
 
@@ -315,7 +327,7 @@ class Delivery:
         """Open one session, or settle what waits."""
         self._approaching += 1
         try:
-            found = await approach(self._equipment, self._target, self)
+            found = await approach(self._equipment, self.target, self)
         except CancelledError:
             return
         except Exception:  # noqa: BLE001  as above
@@ -343,6 +355,32 @@ class Delivery:
             self._unreachable = _Unreachable(verdict, peer, now + REMEMBERED)
         self._settle_waiting(verdict, peer)
         self._changed()
+
+
+def _servers_of(job: Job, recipient: Any) -> frozenset[str] | None:
+    """Name the mail exchangers of a recipient of another host than the job's (-e); None for all others."""
+    host = recipient.quad.host.lower()
+    return job.served.get(host) if job.served and host != job.host.lower() else None
+
+
+def _served_by(server: str, work: _Work) -> Batch:
+    """Leave what this server can be asked for; the rest waits for the turn of its own host (-e)."""
+    asked = []
+    for recipient in work.batch.recipients:
+        servers = _servers_of(work.job, recipient)
+        if servers is None or server in servers:
+            asked.append(recipient)
+        else:
+            text = f"{server} does not serve this host; it is tried in its own turn"
+            work.job.settle(recipient, policy.judge_problem(_NOT_ITS_SERVER, text.encode()))
+    return work.batch._replace(recipients=tuple(asked))
+
+
+def _for_another_host(verdict: Verdict) -> Verdict:
+    """What it means for a recipient of another host that this one's servers are out of reach (-e): it has
+    others.
+    """
+    return policy.judge_problem(_NOT_ITS_SERVER, verdict.text)
 
 
 def _is_one_too_many(recipient: Recipient) -> bool:

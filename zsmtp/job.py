@@ -16,7 +16,7 @@ Source: spool format, diagnostics; smtp(8zm), section INTERFACE.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from twisted.logger import Logger
 
@@ -32,14 +32,14 @@ from zsmtp.spool.mark import OpenControlFile
 from zsmtp.trouble import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from zsmtp.plan import Batch
     from zsmtp.smtp.capability import Capabilities
     from zsmtp.smtp.transaction import Transaction
     from zsmtp.spool.records import Recipient
 
-__all__ = ["Conduct", "Job", "Settled", "open_job"]
+__all__ = ["Conduct", "Job", "Served", "Settled", "open_job"]
 
 _MISSING = (
     b"message file is missing(!) -- possibly due to delivery scheduler restart.  "
@@ -48,6 +48,9 @@ _MISSING = (
 
 
 _log = Logger()
+
+Served: TypeAlias = "Mapping[bytes, frozenset[str]]"
+"""hosts (lower case) that a destination serves besides its own (-e), each with its mail exchangers"""
 
 
 class Settled(NamedTuple):
@@ -81,7 +84,18 @@ class Conduct(NamedTuple):
 class Job:
     """Recipients of one control file for one destination, locked by us until each is settled."""
 
-    __slots__ = ("_conduct", "_facts", "_file", "_message", "_open", "_source", "host", "path", "recipients")
+    __slots__ = (
+        "_conduct",
+        "_facts",
+        "_file",
+        "_message",
+        "_open",
+        "_source",
+        "host",
+        "path",
+        "recipients",
+        "served",
+    )
 
     def __init__(
         self,
@@ -91,10 +105,12 @@ class Job:
         file: OpenControlFile,
         message: MessageFile | None,
         recipients: Sequence[Recipient],
+        served: Served,
     ) -> None:
         self.path = path
         self.host = host
         self.recipients = recipients
+        self.served = served
         self._conduct = conduct
         self._file = file
         self._message = message
@@ -324,12 +340,11 @@ def _once(octets: bytes) -> tuple[bytes, ...]:
     return (octets,)
 
 
-def open_job(
-    path: str, host: bytes, conduct: Conduct, accepts: Callable[[bytes], bool] | None = None
-) -> Job | None:
+def open_job(path: str, host: bytes, conduct: Conduct, served: Served | None = None) -> Job | None:
     """Open a control file and lock its recipients for this destination.
 
-    `path` is relative to the current directory (POSTOFFICE/transport).  Returns None where nothing is to be
+    `path` is relative to the current directory (POSTOFFICE/transport); recipients of hosts in `served` are
+    taken with those of `host`.  Returns None where nothing is to be
     done. Where the message file is of no use the recipients are settled here and the job that comes back is
     finished. Raises SpoolError where the control file is of no use: nothing was locked.
     """
@@ -339,6 +354,7 @@ def open_job(
         control = file.control
         for problem in control.problems:
             conduct.warn(f"{path}: line {problem.line}: {problem.text}")
+        accepts = (lambda other: other.lower() in served) if served else None
         recipients = plan.select(control, conduct.channel, host, accepts)
         if not recipients:
             file.close()
@@ -360,7 +376,7 @@ def open_job(
         if message is not None:
             message.close()
         raise
-    job = Job(path, host, conduct, file, message, locked)
+    job = Job(path, host, conduct, file, message, locked, served or {})
     if verdict is not None:
         job.give_up(verdict)
     return job

@@ -372,7 +372,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET = frozenset("ADeLrsSW")
+NOT_YET = frozenset("ADLrsSW")
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 
