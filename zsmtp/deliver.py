@@ -219,7 +219,7 @@ class Delivery:
         self._couriers.discard(courier)
         if trouble is not None and trouble.kind is not Kind.STOPPED:
             self._equipment.tell(f"closed connection to {courier.hop.name}: {trouble.kind.value}")
-            # greeted and broken in one read: a host that does so every time must not be met for ever
+            # a host that ends every session before its first message must not be met for ever
             is_hopeless = not courier.session.begun
             # or its time ran out: those behind do not wait for theirs, unless somebody tries once more anyway
             if is_hopeless or (trouble.kind in _HANGS and not any(work.tries for work in self._work)):

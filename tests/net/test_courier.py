@@ -141,6 +141,15 @@ class Opening(CourierTest):
         self.assertIs(trouble.kind, Kind.GREETING_REFUSED)
         self.assertEqual((self.office.ends, self.courier.is_open), ([], False))
 
+    def test_session_that_breaks_in_the_read_that_opens_it_was_never_open(self) -> None:
+        self.start(Table({"ehlo": b"250 mx\r\n250 mx\r\n"}), message())
+        (trouble,) = self.opened
+        assert trouble is not None
+        self.assertIs(trouble.kind, Kind.PROTOCOL)
+        self.assertEqual((self.office.ends, self.courier.is_open), ([], False))
+        self.assertEqual((len(self.office.waiting), self.verbs), (1, ["EHLO"]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_farewell_before_it_is_open_is_told_as_such(self) -> None:
         self.start("S: 220 mx\nC: EHLO *\n-- wait 1\n-- silence")
         self.courier.drop(Trouble(Kind.STOPPED, b"enough"))

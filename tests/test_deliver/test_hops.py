@@ -30,6 +30,8 @@ class Hops(DeliveryTest):
             "B reset",
             "E X; H X",
             "E 554; H 554",
+            Table({"ehlo": b"250 mx\r\n250 mx\r\n"}),  # opened and broken in one read
+            Table({"ehlo": b"250 mx\r\n421 closing\r\n"}),
         ):
             self.network = Network()
             self.settled.clear()

@@ -108,8 +108,7 @@ class Courier(DeliverySender):
         except (OSError, OverflowError):
             pass  # it is closed again already, which the transport will find, or cannot be set: not needed
 
-    def greeted(self) -> None:
-        """The session is open."""
+    def _begin_work(self) -> None:
         assert self.clock is not None
         self.is_open = True
         self._spoke_at = self._idle_since = self.clock.seconds()
@@ -135,6 +134,10 @@ class Courier(DeliverySender):
 
     def proceed(self) -> None:
         """Go on; when everything is done and the connection is to end, end it."""
+        # not at the greeting itself: what came in one read with it may have broken the session already, and
+        # then it is the turn of the next hop
+        if not self.is_open and self.session.state is State.READY:
+            self._begin_work()
         super().proceed()
         if self.is_leaving and self.session.is_idle:
             self.leave()
