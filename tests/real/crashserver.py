@@ -17,8 +17,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
-__all__ = ["Acceptance", "Connection", "Server"]
+__all__ = ["Acceptance", "Connection", "Due", "Server"]
+
+
+class Due(NamedTuple):
+    """A reply, or part of one, and when it leaves; `then` is done behind it, and nothing is sent after it."""
+
+    at: float
+    octets: bytes
+    taken: tuple[Acceptance, ...] = ()
+    then: Callable[[], None] | None = None
 
 
 class Acceptance:
@@ -55,7 +65,7 @@ class Connection:
         self._chunks = bytearray()
         self._mail = False
         self._recipients: list[bytes] = []
-        self._replies: list[tuple[float, bytes, tuple[Acceptance, ...]]] = []
+        self._replies: list[Due] = []
         self._say(b"220 crash.example ready")
 
     def readable(self) -> None:
@@ -69,7 +79,7 @@ class Connection:
         if not octets:
             self.close()
             return
-        self._input += octets
+        self._input += self._decoded(octets)
         while self._input and self._use():
             pass
         self.send_due()
@@ -77,19 +87,25 @@ class Connection:
     def send_due(self) -> None:
         """Send the replies whose time has come; the loop is told when to call again."""
         now = time.monotonic()
-        count = sum(due <= now for due, _, _ in self._replies)
+        count = sum(due.at <= now for due in self._replies)
         if count:
             due_now, self._replies = self._replies[:count], self._replies[count:]
+            acceptances = [acceptance for due in due_now for acceptance in due.taken]
+            for acceptance in acceptances:  # first, since the client may be faster than the next line
+                acceptance.answered_at = now
             try:
                 # a few octets to a client that reads: they fit, or the client is gone
-                self.sock.send(b"".join(octets for _, octets, _ in due_now))
+                self.sock.send(self._encoded(b"".join(due.octets for due in due_now)))
             except OSError:
                 self._replies.clear()
+                for acceptance in acceptances:
+                    acceptance.answered_at = None
                 return
-            for acceptance in (a for _, _, taken in due_now for a in taken):
-                acceptance.answered_at = now
+            then = due_now[-1].then
+            if then is not None:
+                then()
         if self._replies:
-            self.server.wake(self._replies[0][0], self)
+            self.server.wake(self._replies[0].at, self)
         elif self.ended_at is not None:
             self.close()
 
@@ -104,8 +120,16 @@ class Connection:
     def _say(self, line: bytes, *, delay: float = 0.0, taken: tuple[Acceptance, ...] = ()) -> None:
         due = time.monotonic() + delay
         if self._replies:
-            due = max(due, self._replies[-1][0])  # replies never overtake each other
-        self._replies.append((due, line + b"\r\n", taken))
+            due = max(due, self._replies[-1].at)  # replies never overtake each other
+        self._replies.append(Due(due, line + b"\r\n", taken))
+
+    def _decoded(self, octets: bytes) -> bytes:
+        """Make of what came what was said, where it is not the same."""
+        return octets
+
+    def _encoded(self, octets: bytes) -> bytes:
+        """Make of what is said what is sent, where it is not the same."""
+        return octets
 
     def _use(self) -> bool:
         """Use up one command, chunk or text; False where more input is needed."""
@@ -156,7 +180,7 @@ class Connection:
         words = line.upper().split()
         match words[:1]:
             case [b"EHLO" | b"LHLO"]:
-                names = self.server.announce
+                names = self._announced()
                 for name in names[:-1]:
                     self._say(b"250-" + name)
                 self._say(b"250 " + names[-1])
@@ -185,6 +209,10 @@ class Connection:
                 self._say(b"250 2.0.0 ok")
             case _:
                 self._say(b"500 5.5.1 what?")
+
+    def _announced(self) -> tuple[bytes, ...]:
+        """Give the lines of the answer to EHLO."""
+        return self.server.announce
 
     def _recipient(self, line: bytes) -> None:
         address = line[line.index(b"<") + 1 : line.index(b">")]
@@ -273,6 +301,10 @@ class Server:
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
+    def connection(self, sock: socket.socket) -> Connection:
+        """Make the server's side of a new connection."""
+        return Connection(self, sock)
+
     def close(self) -> None:
         """Stop listening and cut all connections."""
         for connection in list(self.connections):
@@ -326,7 +358,7 @@ class Server:
         sock.setblocking(False)
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(self, sock)
+        connection = self.connection(sock)
         self.connections.add(connection)
         self.met.append(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection.readable)

@@ -85,6 +85,7 @@ class Office:
         self.letters: dict[int, Letter] = {}
         self._queue = directory / "queue"
         self._random = random
+        self._written = 0
         for folder in (self.transport, self._queue, directory / "public"):
             folder.mkdir(parents=True)
         self.zconfig.write_text(f"POSTOFFICE={directory}\n")
@@ -100,7 +101,8 @@ class Office:
 
     def write(self) -> Letter:
         """Put one more message into the spool."""
-        number = 1001 + len(self.letters)
+        number = 1001 + self._written
+        self._written += 1
         envelope = b"external\nfrom <sender@%s>\nenv-end\n" % HOST.encode()
         control = [
             b"@ 0x00000007",
