@@ -143,7 +143,8 @@ class TheCasesOfTheSpecification(OptionsTestCase):
         self.assertEqual(
             (order.eight_bit, order.one_message_per_connection, order.log_path), (True, True, "file")
         )
-        self.assertEqual(self.refuse("-8sl", "file"), "option -s is not supported yet")
+        order = self.read("-8sl", "file")
+        self.assertEqual((order.eight_bit, order.titles, order.log_path), (True, True, "file"))
 
     def test_c17_a_transcript_that_cannot_be_opened_is_no_usage_error(self) -> None:
         self.assertEqual(self.read("-l", "/nonexistent/x").log_path, "/nonexistent/x")
@@ -348,7 +349,6 @@ class Flags(OptionsTestCase):
             ("-D",),
             ("-L", "iface:eth0"),
             ("-r",),
-            ("-s",),
             ("-S", "/etc/tls.conf"),
             ("-W",),
         ):

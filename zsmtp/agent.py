@@ -33,6 +33,7 @@ from zsmtp.trouble import Kind, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zsmtp.net.progress import Progress
     from zsmtp.net.transcript import Transcript
     from zsmtp.selection import Selector
 
@@ -76,11 +77,13 @@ class Agent:
         write_comment: Callable[[bytes], None] | None = None,
         hold: Callable[[bool], None] = lambda _: None,
         transcript: Transcript | None = None,
+        progress: Progress | None = None,
         debug: int = 0,
     ) -> None:
         self.reactor = reactor
         self.pid = pid
         self.transcript = transcript
+        self.progress = progress
         self.conduct: Conduct | None = None
         self.equipment: Equipment | None = None
         self.selector: Selector | None = None
@@ -105,6 +108,7 @@ class Agent:
         self._is_flush_due = False
         self._is_step_due = False
         self._is_farewell_due = False
+        self._rest = b"#hungry"  # what we are at when everything is done
         self._is_over = False  # no more orders follow
         self._is_stopping = False
         self._has_ended = False
@@ -113,6 +117,8 @@ class Agent:
 
     def begin(self) -> None:
         """Say that we are there."""
+        if self.progress is not None:
+            self.progress.say(b"#hungry")
         self._say(b"#hungry\n")
 
     def receive(self, data: bytes) -> None:
@@ -152,6 +158,7 @@ class Agent:
             self.stop()
 
     def _take(self, order: Feed | Note) -> None:
+        self._rest = b"#idle" if order is Note.IDLE else b"#hungry"
         match order:
             case Note.END:
                 self._is_over = True
@@ -194,6 +201,8 @@ class Agent:
         is_quiet = delivery is None or delivery.is_quiet
         if is_quiet and self._jobs:
             self._settle_forgotten()
+        if is_quiet and self.progress is not None and not self._feed:
+            self.progress.say(self._rest)
         if is_quiet and self._is_over and not self._feed:
             self._part("final close")
             if not self._leaving:
@@ -223,6 +232,8 @@ class Agent:
         if self._delivery is not None:
             if host.lower() == self._current_host or not self._delivery.is_quiet:
                 return
+            if self.progress is not None:
+                self.progress.parted(self._current_host)
             self._part("new host")
         self._current_host = host.lower()
         self._delivery = self._delivery_to(host)

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOBase
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from zsmtp.agent import Agent
+    from zsmtp.net.progress import Progress
     from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
     from zsmtp.trouble import Peer
@@ -78,6 +80,7 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
         write_comment=error_output(),
         hold=console.hold,
         transcript=transcript,
+        progress=_progress(settings, reactor, printed.put),
         debug=settings.debug,
     )
     console.serve(agent.receive, agent.end_of_orders, agent.stop)
@@ -224,7 +227,8 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         connections=settings.connections,
         one_message=settings.one_message_per_connection,
         send_buffer=settings.send_buffer,
-        witness=_witness(settings, agent.transcript),
+        witness=_witness(settings, agent.transcript, agent.progress),
+        progress=agent.progress,
         remark=agent.remark if agent.remarks else None,
     )
     if settings.match_mx:
@@ -233,19 +237,44 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
         agent.selector = Selector(agent.equipment, agent.conduct.channel, resolver.exchangers, agent.wake)
 
 
+def _progress(settings: Settings, reactor: Any, tell: Callable[[str], None]) -> Progress | None:
+    """What sets the process title, with -s."""
+    if not settings.titles:
+        return None
+    from zsmtp.net.proctitle import TitleArea
+    from zsmtp.net.progress import Progress
+
+    try:
+        area = TitleArea.open()
+    except OSError as error:
+        tell(f"-s: the process title cannot be set here: {error.strerror}; working without it")
+        return None
+    return Progress(area.show, later=lambda show: reactor.callLater(0, show))
+
+
 def _witness(
-    settings: Settings, transcript: Transcript | None
+    settings: Settings, transcript: Transcript | None, progress: Progress | None
 ) -> Callable[[Peer], Callable[[str, bytes], None]] | None:
     """What sees the lines of each connection: nobody, unless an option asks for it."""
-    if transcript is None:
+    if transcript is None and progress is None:
         return None
     numbers = count(1)
     is_one = settings.connections == 1
 
     def witness(peer: Peer) -> Callable[[str, bytes], None]:
-        return transcript.witness(0 if is_one else next(numbers))
+        seen = []
+        if transcript is not None:
+            seen.append(transcript.witness(0 if is_one else next(numbers)))
+        if progress is not None:
+            seen.append(progress.witness(peer))
+        return seen[0] if len(seen) == 1 else partial(_to_all, seen)
 
     return witness
+
+
+def _to_all(seen: list[Callable[[str, bytes], None]], kind: str, text: bytes) -> None:
+    for heard in seen:
+        heard(kind, text)
 
 
 def _machine_name() -> str:

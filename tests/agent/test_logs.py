@@ -8,9 +8,26 @@ import time
 from functools import cached_property
 
 from tests.agent.agents import AgentCase
+from tests.net.test_proctitle import title_of
+from zsmtp.testing.dialogue import Script
 from zsmtp.testing.scheduler import Job
 from zsmtp.testing.spool import Addressee
 from zsmtp.testing.table import Table
+
+STOPS_READING = Script(
+    """
+    S: 220 mx.example
+    C: EHLO *
+    S: 250 mx.example
+    C: MAIL *
+    S: 250 ok
+    C: RCPT *
+    S: 250 ok
+    C: DATA
+    -- stop reading
+    S: 354 go
+    """
+)
 
 _LINE = re.compile(rb"(\d{5,})([0-9A-F]{4})-(\d{4})-(\d{4})([wr#])\t([^\n]*)\n")
 
@@ -190,6 +207,72 @@ class Debugging(AgentCase):
         said = b"\n".join(result.comments)
         self.assertIn(b"(Connecting to `127.0.0.1'", said)
         self.assertNotIn(b"fdcnt", said)
+
+
+class Titles(AgentCase):
+    """Option -s, seen by ps(1)."""
+
+    def test_l05_progress_is_seen(self) -> None:
+        for row, behaviour, wanted in (
+            (
+                "greeting",
+                Table({"banner": "hang"}),
+                rb"\[127\.0\.0\.1\|%d\] \[127\.0\.0\.1\] connecting to \[",
+            ),
+            ("envelope", Table({"rcpt": "hang"}, announce=[]), rb"127\.0\.0\.1\|%d\|127\.0\S* \S+ RCPT wait"),
+            ("dot", Table({"dot": "hang"}), rb"127\.0\.0\.1\|%d\|127\.0\S* \S+ DATA-dot wait"),
+        ):
+            with self.subTest(row):
+                server = self.server(behaviour)
+                agent = self.raw("-s", server=server)
+                agent.until_hungry()
+                self.see(agent.process.pid, rb"zsmtp >\[\] \(nil\) #hungry")
+                agent.send(self.spool.add(recipients=[b"secret@example.net"]).feed(b"example.net"))
+                title = self.see(agent.process.pid, b"zsmtp >" + wanted % server.port)
+                self.assertNotIn("secret", title)
+
+    def test_l05_long_message_shows_how_far_it_is(self) -> None:
+        server = self.server(STOPS_READING)
+        agent = self.raw("-s", "-w", "4096", server=server)
+        agent.until_hungry()
+        mail = self.spool.add(body=b"0123456789\n" * 2_000_000)
+        agent.send(mail.feed(b"example.net"))
+        self.see(agent.process.pid, rb"zsmtp >127\S+ \S+ DATA \d+/24\d{6} \(\d+%\)")
+
+    def test_l05_what_comes_after_delivery(self) -> None:
+        server = self.server()
+        agent = self.raw("-s", server=server)
+        agent.until_hungry()
+        agent.send(self.spool.add().feed(b"example.net"))
+        agent.until_hungry()
+        self.see(agent.process.pid, rb"zsmtp >127\S+ \S+ #hungry")
+        agent.send(b"#idle\n")
+        agent.until_hungry()
+        self.see(agent.process.pid, rb"zsmtp >127\S+ \S+ #idle")
+        self.assertEqual(agent.rest(), [])
+        self.assertEqual(agent.process.returncode, 0)
+
+    def test_l06_without_it_the_title_is_the_command_line(self) -> None:
+        server = self.server(Table({"dot": "hang"}))
+        agent = self.raw(server=server)
+        agent.until_hungry()
+        before = title_of(agent.process.pid)
+        self.assertIn("-m zsmtp -h client.example", before)
+        agent.send(self.spool.add().feed(b"example.net"))
+        self.assertTrue(server.wait(lambda server: bool(server.messages)))
+        self.assertEqual(title_of(agent.process.pid), before)
+
+    def test_l06_without_it_nothing_of_it_is_loaded(self) -> None:
+        for option, wanted in (("-s", 2), ("-1", 0)):
+            agent = self.raw(option, environment={"PYTHONPROFILEIMPORTTIME": "1"}, streams="pipes")
+            agent.rest()
+            self.assertEqual(len(re.findall(rb"zsmtp\.net\.(?:progress|proctitle)\n", agent.errors)), wanted)
+
+    def see(self, pid: int, wanted: bytes) -> str:
+        """Wait until ps shows something."""
+        pattern = re.compile(wanted.decode())
+        self.eventually(lambda: pattern.match(title_of(pid)), wanted.decode())
+        return title_of(pid)
 
 
 class Environment(AgentCase):

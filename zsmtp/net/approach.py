@@ -18,10 +18,13 @@ from zsmtp.destination import Hop, Route, RouteRules, Target
 from zsmtp.net.courier import Courier, Employer
 from zsmtp.net.endpoints import address_text, connect_trouble, endpoint_for
 from zsmtp.smtp.session import Esmtp, Manner, State, Tls
+from zsmtp.target import Name
 from zsmtp.trouble import Kind, Peer, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from zsmtp.net.progress import Progress
 
 __all__ = ["TLS_FORGIVEN", "Equipment", "Failures", "approach"]
 
@@ -55,6 +58,7 @@ class Equipment(NamedTuple):
     send_buffer: int | None = None
     witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None
     remark: Callable[[str], None] | None = None
+    progress: Progress | None = None
 
     def tell(self, text: str) -> None:
         """Make a remark where remarks are wanted."""
@@ -66,7 +70,10 @@ async def approach(equipment: Equipment, target: Target | Trouble, employer: Emp
     """Open one session and return it, or say why there is none.  Cancelling gives up what is under way."""
     if isinstance(target, Trouble):
         return [(target, Peer(target.remote))]
-    found = await equipment.find(target, equipment.rules())
+    rules = equipment.rules()
+    if equipment.progress is not None and isinstance(target, Name):
+        equipment.progress.looking_up(target.name.encode(), use_mx=rules.use_mx)
+    found = await equipment.find(target, rules)
     if isinstance(found, Trouble):
         return [(found, Peer(found.remote))]
     failures: Failures = []
@@ -95,6 +102,8 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
         if trouble is None:
             return courier
         equipment.tell(f"{_shown(hop)}: {trouble.kind.value}")
+        if equipment.progress is not None:
+            equipment.progress.failed(trouble.kind.value)
         other = _other_manner(equipment, manner, trouble, courier)
         if other is None:
             return trouble, courier.peer
@@ -104,6 +113,8 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
 async def _open(equipment: Equipment, courier: Courier, manner: Manner) -> Trouble | None:
     """Connect and greet; say what prevented it."""
     hop = courier.hop
+    if equipment.progress is not None:
+        equipment.progress.connecting(courier.peer)
     equipment.tell(f"(Connecting to `{hop.name}' [{address_text(hop).decode(errors='replace')}])")
     try:
         endpoint = endpoint_for(equipment.reactor, hop, seconds=manner.timeouts.connect)
