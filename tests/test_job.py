@@ -325,7 +325,9 @@ class Preparing(SpooledTest):
 
     def test_message_is_put_into_its_form(self) -> None:
         job, batch = self.job(recipients=TWO)
+        self.assertIsNone(job.prepared_at)
         transaction = job.prepare(batch, PLAIN)
+        self.assertEqual(job.prepared_at, NOW)
         assert transaction is not None
         self.assertEqual(transaction.reverse_path, b"alice@example.com")
         self.assertEqual([each.path for each in transaction.recipients], [*reversed(TWO)])

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from zsmtp.options import Settings
     from zsmtp.trouble import Peer
 
-__all__ = ["no_look_up_of_own_name", "run"]
+__all__ = [
+    "equip",
+    "machine_name",
+    "no_look_up_of_own_name",
+    "open_transcript",
+    "raise_file_limit",
+    "read_environment",
+    "run",
+]
 
 _FILES = 4096
 """open files that an agent may want: two for each job, and the connections"""
@@ -57,8 +65,8 @@ def run(settings: Settings) -> int:
 
 def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
     _check_streams()
-    _raise_file_limit()
-    environment = _environment(printed.put)
+    raise_file_limit()
+    environment = read_environment(printed.put)
     with no_look_up_of_own_name():
         from twisted.internet import reactor as installed
         from twisted.internet.stdio import StandardIO
@@ -68,7 +76,7 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
 
     reactor: Any = installed
     pid = os.getpid()
-    transcript = _transcript(settings, pid, reactor, lambda text: printed.put(text))
+    transcript = open_transcript(settings, pid, reactor, lambda text: printed.put(text))
     console = Console(reactor)
     agent = Agent(
         reactor,
@@ -84,7 +92,7 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
         debug=settings.debug,
     )
     console.serve(agent.receive, agent.end_of_orders, agent.stop)
-    _equip(agent, settings, environment, reactor)
+    equip(agent, settings, environment, reactor)
     _log_to(agent)
     StandardIO(console, reactor=reactor)
     printed.put = agent.warn
@@ -147,7 +155,9 @@ def _tell(text: str) -> None:
         return
 
 
-def _transcript(settings: Settings, pid: int, reactor: Any, tell: Callable[[str], None]) -> Transcript | None:
+def open_transcript(
+    settings: Settings, pid: int, reactor: Any, tell: Callable[[str], None]
+) -> Transcript | None:
     """Open the transcript of -l; without it the mail goes out all the same."""
     if settings.log_path is None:
         return None
@@ -170,8 +180,8 @@ def _transcript(settings: Settings, pid: int, reactor: Any, tell: Callable[[str]
     return transcript
 
 
-def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: Any) -> None:
-    """Give the agent what it works with."""
+def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: Any) -> None:
+    """Give the agent, or what stands for it, `conduct` and `equipment`."""
     from random import SystemRandom
 
     from zsmtp.deliver import Equipment
@@ -182,10 +192,10 @@ def _equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: A
     from zsmtp.net.tls import ClientContexts
     from zsmtp.smtp.manner import Esmtp, Manner, Tls
 
-    name = settings.hello_name or _machine_name()
+    name = settings.hello_name or machine_name()
     resolver = Resolver(reactor, servers=settings.nameservers or None, random=SystemRandom())
     contexts = ClientContexts()
-    own_names = frozenset({name.lower(), _machine_name().lower()})
+    own_names = frozenset({name.lower(), machine_name().lower()})
     known_as = read_self_addresses(environment.get("SELFADDRESSES"))
 
     def rules() -> RouteRules:
@@ -277,7 +287,7 @@ def _to_all(seen: list[Callable[[str, bytes], None]], kind: str, text: bytes) ->
         heard(kind, text)
 
 
-def _machine_name() -> str:
+def machine_name() -> str:
     """The name of this machine, or `localhost` where it has one that no server would take."""
     name = socket.gethostname()
     return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) else "localhost"
@@ -298,7 +308,7 @@ def _wishes(settings: Settings, environment: ZEnvironment) -> Any:
     return wishes._replace(default_charset=charset) if charset else wishes
 
 
-def _environment(tell: Callable[[str], None]) -> ZEnvironment:
+def read_environment(tell: Callable[[str], None]) -> ZEnvironment:
     """The Z-environment, where the scheduler names it; without it everything has a default."""
     path = os.environ.get("ZCONFIG")
     if not path:
@@ -357,7 +367,7 @@ def _check_streams() -> None:
         os.open(os.devnull, os.O_WRONLY)  # takes the lowest free number
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """The scheduler leaves us 32 descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)

@@ -93,6 +93,7 @@ class Job:
         "_source",
         "host",
         "path",
+        "prepared_at",
         "recipients",
         "served",
     )
@@ -111,6 +112,8 @@ class Job:
         self.host = host
         self.recipients = recipients
         self.served = served
+        self.prepared_at: float | None = None
+        """when a server was last about to be offered a part of it, in seconds since 1970"""
         self._conduct = conduct
         self._file = file
         self._message = message
@@ -191,6 +194,7 @@ class Job:
         if sender is not None and not sender.is_null:
             said.append(sender.quad.user)
         smtputf8 = form.smtputf8 or not all(map(bytes.isascii, said))  # RFC 6531 3.4: addresses count too
+        self.prepared_at = self._conduct.clock()
         return plan.transaction(
             self._file.control,
             ascii_only,
@@ -200,7 +204,7 @@ class Job:
             smtputf8=smtputf8,
             lmtp=self._conduct.lmtp,
             spool_id=message.spool_id if batch.extension else "",
-            now=self._conduct.clock(),
+            now=self.prepared_at,
         )
 
     def settle(self, recipient: Recipient, verdict: Verdict, peer: Peer = Peer()) -> None:  # noqa: B008  a value

@@ -13,7 +13,7 @@ from zsmtp.errors import Misuse, SpoolError
 from zsmtp.spool.body import MessageFile
 from zsmtp.spool.controlfile import ControlFile, Notify, parse
 from zsmtp.spool.layout import message_path
-from zsmtp.spool.submit import Addressee, Submitted, make_postoffice, submit
+from zsmtp.spool.submit import Addressee, Submitted, make_postoffice, publish, submit
 
 MESSAGE = b"From: a@x.org\nMessage-Id: <m1@x.org>\nSubject: t\n\nhello\n"
 BOB = Addressee(b"smtp", b"y.org", b"bob@y.org")
@@ -141,6 +141,38 @@ class Submitting(SubmitTest):
 
     def test_many_messages_have_different_names(self) -> None:
         self.assertEqual(len({self.submit().path for _ in range(20)}), 20)
+
+
+class Hidden(SubmitTest):
+    """Written durably, and delivered only when that is said."""
+
+    def test_nobody_takes_it_for_mail_until_it_is_published(self) -> None:
+        submitted = self.submit(hidden=".report.1")
+        names = os.listdir(self.transport)
+        self.assertNotIn(os.path.basename(submitted.path), names)
+        hidden = self.octets(".report.1")
+        self.assertEqual(publish(self.postoffice, ".report.1", self.levels), submitted)
+        self.assertEqual(self.octets(submitted.path), hidden)
+        self.assertEqual(self.body(self.control(submitted)), b"hello\n")
+        self.assertFalse(os.path.exists(os.path.join(self.transport, ".report.1")))
+
+    def test_what_is_no_control_file_stays_where_it_is(self) -> None:
+        path = os.path.join(self.transport, ".report.1")
+        with open(path, "wb") as file:
+            file.write(b"@ 0x00000007\ni ../../etc/passwd\n")
+        error = self.assertRaises(SpoolError, publish, self.postoffice, ".report.1", self.levels)
+        self.assertIn("names no message file", str(error))
+        self.assertTrue(os.path.exists(path))
+
+    def test_what_is_not_there_is_an_error(self) -> None:
+        error = self.assertRaises(SpoolError, publish, self.postoffice, ".report.1", self.levels)
+        self.assertIn(".report.1", str(error))
+
+
+class HiddenAndHashed(Hidden):
+    """The same where files lie in hash directories."""
+
+    levels = 2
 
 
 class Refusals(SubmitTest):

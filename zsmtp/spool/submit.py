@@ -21,10 +21,11 @@ from zsmtp.spool.layout import hash_directory, shown
 from zsmtp.spool.openfile import explain
 from zsmtp.spool.quad import quote
 
-__all__ = ["Addressee", "Submitted", "make_postoffice", "submit"]
+__all__ = ["Addressee", "Submitted", "make_postoffice", "publish", "submit"]
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*([^\s]+)", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_NAME = re.compile(rb"^i ([0-9]{1,20})$", re.MULTILINE)
 _LETTERS = [chr(65 + number) for number in range(26)]
 _CONTROL_MODE = 0o660
 _MESSAGE_MODE = 0o640
@@ -66,12 +67,15 @@ def submit(
     privilege: bytes = b"0",
     envelope_id: bytes | None = None,
     ret: bytes | None = None,
+    hidden: str | None = None,
 ) -> Submitted:
     """Write message and control file for a message of header, empty line and body.
 
     `sender` is an address, empty for the null sender; `channel` is where it comes from.  A message without
-    header begins with an empty line.  Raises SpoolError for what an agent could not deliver as written, and
-    if the files cannot be written.
+    header begins with an empty line.  With `hidden`, a name that begins with a dot, the control file keeps
+    that name below `transport/`, where nobody takes it for mail, until `publish` gives it the one that is
+    returned. Raises SpoolError for what an agent could not deliver as written, and if the files cannot be
+    written.
     """
     if not recipients:
         raise SpoolError("a message without recipients cannot be submitted; name one at least")
@@ -94,11 +98,35 @@ def submit(
     for problem in parse(compose(control), control.name).problems:
         raise SpoolError(f"the message cannot be submitted: {problem.text}")
     try:
-        return _store(postoffice, hash_levels, octets + body, control)
+        return _store(postoffice, hash_levels, octets + body, control, hidden)
     except OSError as error:
         raise SpoolError(
             f"the message cannot be written below {shown(postoffice)}: {explain(error)}"
         ) from error
+
+
+def publish(postoffice: str, hidden: str, hash_levels: int = 0) -> Submitted:
+    """Give a control file that was written under a `hidden` name its own one, so that its mail is delivered.
+
+    Raises SpoolError if it cannot be read or renamed.
+    """
+    transport = os.path.join(postoffice, "transport")
+    source = os.path.join(transport, hidden)
+    try:
+        with open(source, "rb") as file:
+            found = _MESSAGE_NAME.search(file.read(4096))
+        if found is None:
+            raise SpoolError(f"{shown(source)} names no message file; look at it and remove it")
+        number = int(found[1])
+        name = hash_directory(number, hash_levels) + str(number)
+        path = os.path.join(transport, name)
+        _ensure(os.path.dirname(path))
+        os.rename(source, path)
+        _synchronise(os.path.dirname(path))
+        _synchronise(transport)
+    except OSError as error:
+        raise SpoolError(f"{shown(source)} cannot be put into the spool: {explain(error)}") from error
+    return Submitted(name, number)
 
 
 def make_postoffice(path: str, hash_levels: int = 0) -> None:
@@ -173,7 +201,9 @@ def _address(
         control.recipients.append(recipient)
 
 
-def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) -> Submitted:
+def _store(
+    postoffice: str, levels: int, octets: bytes, control: ControlFile, hidden: str | None
+) -> Submitted:
     queue, transport = os.path.join(postoffice, "queue"), os.path.join(postoffice, "transport")
     written: list[str] = []
     spare: list[str] = []
@@ -192,6 +222,8 @@ def _store(postoffice: str, levels: int, octets: bytes, control: ControlFile) ->
         written.append(message)
         control.message_name = b"%d" % number
         written.append(_write(transport, compose(control), _CONTROL_MODE)[0])
+        if hidden is not None:
+            names = names[0], os.path.join(transport, hidden)
         for index, path in enumerate(names):
             directory = os.path.dirname(path)
             _ensure(directory)
