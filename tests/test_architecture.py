@@ -19,7 +19,7 @@ LAYERS: list[list[set[str]]] = [
     [{"", "errors"}],
     [{"trouble"}],
     [{"smtp"}, {"message"}, {"spool"}],
-    [{"policy", "plan", "target", "destination"}],
+    [{"policy", "plan", "target", "destination", "credentials"}],
     [{"net"}],
     [{"job", "selection", "deliver", "options"}],
     [{"agent", "assembly", "feed"}, {"daemon"}],
@@ -42,6 +42,7 @@ PURE = {
     "zsmtp.policy",
     "zsmtp.plan",
     "zsmtp.destination",
+    "zsmtp.credentials",
     "zsmtp.daemon.schedule",
 }
 
@@ -49,7 +50,7 @@ PURE = {
 HARMLESS = {
     "__future__", "abc", "ast", "base64", "binascii", "bisect", "codecs", "collections", "dataclasses",
     "datetime", "email", "enum", "functools", "hashlib", "heapq", "hmac", "idna", "ipaddress", "itertools",
-    "math", "operator", "quopri", "re", "string", "struct", "textwrap", "types", "typing",
+    "math", "operator", "quopri", "re", "string", "stringprep", "struct", "textwrap", "types", "typing",
     "typing_extensions", "unicodedata",
 }  # fmt: skip
 HARMFUL_USES = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint"}

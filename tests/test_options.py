@@ -345,7 +345,6 @@ class Flags(OptionsTestCase):
 
     def test_what_is_not_supported_is_refused(self) -> None:
         for words in (
-            ("-A", "/etc/secrets"),
             ("-D",),
             ("-L", "iface:eth0"),
             ("-r",),

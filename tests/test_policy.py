@@ -44,6 +44,11 @@ TROUBLES = {
     ),
     Kind.TLS_FAILED: ("retryat +60", "4.7.3 (TLS could not be started)", "smtp; 466 (why)"),
     Kind.AUTH_FAILED: ("retryat +60", "4.7.8 (authentication failed)", "smtp; 466 (why)"),
+    Kind.SECRETS_UNUSABLE: (
+        "retryat +60",
+        "4.3.5 (secrets for authentication cannot be used)",
+        "smtp; 466 (why)",
+    ),
     Kind.HUNG_UP: ("retryat +60", "4.4.2 (connection lost)", "smtp; 466 (why)"),
     Kind.TIMED_OUT: ("retryat +60", "4.4.2 (no answer in time)", "smtp; 466 (why)"),
     Kind.WRITE_TIMED_OUT: ("retryat +60", "4.4.2 (timeout on write)", "smtp; 466 (why)"),

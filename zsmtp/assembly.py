@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from zsmtp.agent import Agent
+    from zsmtp.destination import Hop
     from zsmtp.net.progress import Progress
     from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
@@ -240,6 +241,8 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         witness=_witness(settings, agent.transcript, agent.progress),
         progress=agent.progress,
         remark=agent.remark if agent.remarks else None,
+        credentials=_credentials(settings, agent.warn),
+        warn=agent.warn,
     )
     if settings.match_mx:
         from zsmtp.selection import Selector
@@ -260,6 +263,24 @@ def _progress(settings: Settings, reactor: Any, tell: Callable[[str], None]) -> 
         tell(f"-s: the process title cannot be set here: {error.strerror}; working without it")
         return None
     return Progress(area.show, later=lambda show: reactor.callLater(0, show))
+
+
+def _credentials(settings: Settings, warn: Callable[[str], None]) -> Callable[[Hop], Any]:
+    """Who we are for which host, from the file of -A, which is looked at now: what is wrong shows at once."""
+    if settings.auth_path is None:
+        return lambda _: None
+    import secrets
+
+    from zsmtp.net.secretsfile import SecretsFile
+
+    file = SecretsFile(
+        settings.auth_path,
+        channel=os.fsencode(settings.channel),
+        warn=warn,
+        nonce=lambda: secrets.token_urlsafe(24).encode(),
+    )
+    file.look()
+    return file.for_hop
 
 
 def _witness(

@@ -44,7 +44,8 @@ REMEMBERED: Final = 5.0
 """seconds for which a host that could not be reached, or hung, is not tried again for the jobs behind"""
 _HANGS: Final = frozenset({Kind.TIMED_OUT, Kind.WRITE_TIMED_OUT})
 _UNREACHABLE: Final = _HANGS | {
-    Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED
+    Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED,
+    Kind.AUTH_FAILED, Kind.SECRETS_UNUSABLE,  # many attempts in a row make servers lock the user out
 }  # fmt: skip
 _NOT_ITS_SERVER: Final = b"4.4.4 (not delivered with mail for another host)"
 _ENDED: Final = frozenset({State.LEAVING, State.OVER})

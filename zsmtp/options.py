@@ -372,7 +372,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET = frozenset("ADLrSW")
+NOT_YET = frozenset("DLrSW")
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 

@@ -204,6 +204,7 @@ _TROUBLES: Final[dict[Kind, _Row]] = {
     Kind.TLS_FAILED: _Row(Word.RETRY, b"4.7.3 (TLS could not be started)"),
     # RFC 4954 6: never without it where it was configured, and a password can be corrected
     Kind.AUTH_FAILED: _Row(Word.RETRY, b"4.7.8 (authentication failed)"),
+    Kind.SECRETS_UNUSABLE: _Row(Word.RETRY, b"4.3.5 (secrets for authentication cannot be used)"),
     # RFC 5321 3.8 and 4.5.3.2
     Kind.HUNG_UP: _Row(Word.RETRY, b"4.4.2 (connection lost)"),
     Kind.TIMED_OUT: _Row(Word.RETRY, b"4.4.2 (no answer in time)"),

@@ -38,6 +38,7 @@ class Kind(Enum):
     TLS_REQUIRED = "TLS is demanded and could not be had"
     TLS_FAILED = "the TLS handshake failed"
     AUTH_FAILED = "authentication failed"
+    SECRETS_UNUSABLE = "the secrets for authentication cannot be used"
     # the dialogue
     HUNG_UP = "the server closed the connection"
     TIMED_OUT = "the server did not answer in time"

@@ -496,7 +496,7 @@ class Security(SenderTest):
         sender = Trusting(clock, MANNER._replace(authenticate=True))
         sender.secret = b"geheim"
         sender.authenticators = authenticators(b"user")
-        link = Link(sender, as_behaviour("+A; A 334, 334, 235"), clock=clock)
+        link = Link(sender, as_behaviour("+A; A 334, 235"), clock=clock)
         link.run()
         self.assertTrue(sender.session.is_authenticated)
 

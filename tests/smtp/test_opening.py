@@ -13,7 +13,7 @@ from zsmtp.smtp.event import Broken, ChallengeReceived, Event, Greeted, Left, Me
 from zsmtp.smtp.opening import CHALLENGES
 from zsmtp.smtp.session import Esmtp, Session, State, Tls
 from zsmtp.testing.talk import talk
-from zsmtp.trouble import Kind
+from zsmtp.trouble import Kind, Trouble
 
 
 def kinds(events: list[Event]) -> list[type[Event]]:
@@ -517,9 +517,67 @@ class Authentication(OpeningTest):
         talker = self.asked()
         talker.authenticate(b"LOGIN")
         talk(talker, "C: AUTH LOGIN\nS: 334 x")
-        talker.answer(b"*")
+        talker.give_up(b"no such thing")
         events = talk(talker, r"C: \*" + "\nS: 501 cancelled\nC: QUIT\nS: 221 bye")
+        trouble = broken(events).trouble
+        self.assertIs(trouble.kind, Kind.AUTH_FAILED)
+        self.assertEqual(shown(trouble.text), "⏎<<- AUTH LOGIN⏎->> 501 cancelled⏎no such thing")
+
+    def test_exchange_that_was_given_up_cannot_succeed(self) -> None:
+        for line in ("235 welcome", "334 go on", "535 no"):
+            talker = self.asked()
+            talker.authenticate(b"CRAM-MD5", otherwise=(b"PLAIN",))
+            talk(talker, "C: AUTH CRAM-MD5\nS: 334 x")
+            talker.give_up(b"no such thing")
+            events = talk(talker, r"C: \*" + f"\nS: {line}\nC: QUIT\nS: 221 bye")
+            self.assertIs(broken(events).trouble.kind, Kind.AUTH_FAILED)
+            self.assertFalse(talker.is_authenticated)
+
+    def test_success_before_the_credentials_is_none(self) -> None:
+        talker = self.asked()
+        talker.authenticate(b"LOGIN", suffices=False)
+        events = talk(talker, "C: AUTH LOGIN\nS: 235 welcome\nC: QUIT\nS: 221 bye")
+        self.assertIn("does not have yet", shown(broken(events).trouble.text))
+        self.assertFalse(talker.is_authenticated)
+
+    def test_success_in_the_middle_is_none(self) -> None:
+        talker = self.asked()
+        talker.authenticate(b"LOGIN", suffices=False)
+        talk(talker, "C: AUTH LOGIN\nS: 334 x")
+        talker.answer(b"dXNlcg==", suffices=False)
+        events = talk(talker, "C: dXNlcg==\nS: 235 welcome\nC: QUIT\nS: 221 bye")
         self.assertIs(broken(events).trouble.kind, Kind.AUTH_FAILED)
+
+    def test_other_mechanisms_are_offered_once_after_a_refusal(self) -> None:
+        talker = self.asked()
+        talker.authenticate(b"CRAM-MD5", otherwise=(b"PLAIN", b"LOGIN"))
+        talk(talker, "C: AUTH CRAM-MD5\nS: 334 x")
+        talker.answer(b"eHh4")
+        events = talk(talker, "C: eHh4\nS: 535 no")
+        self.assertEqual(events, [MechanismsOffered((b"PLAIN", b"LOGIN"))])
+        talker.authenticate(b"PLAIN", SECRET)
+        events = talk(talker, "C: AUTH PLAIN c2VjcmV0\nS: 535 5.7.8 no\nC: QUIT\nS: 221 bye")
+        self.assertEqual(shown(broken(events).trouble.text), "⏎<<- AUTH PLAIN⏎->> 535 5.7.8 no")
+
+    def test_refusal_for_now_is_no_reason_for_another_mechanism(self) -> None:
+        talker = self.asked()
+        talker.authenticate(b"CRAM-MD5", otherwise=(b"PLAIN",))
+        events = talk(talker, "C: AUTH CRAM-MD5\nS: 454 later\nC: QUIT\nS: 221 bye")
+        self.assertEqual(kinds(events), [Broken, Left])
+
+    def test_none_can_be_used(self) -> None:
+        talker = self.asked()
+        talker.decline(b"none will do")
+        (event,) = talker.poll()
+        self.assertEqual(event, Broken(Trouble(Kind.AUTH_FAILED, b"none will do")))
+        self.assertEqual(kinds(talk(talker, "C: QUIT\nS: 221 bye")), [Left])
+
+    def test_secret_that_the_server_shows_in_another_form(self) -> None:
+        talker = self.asked()
+        talker.hide([b"geheim", b"67656865696d", b"x"])
+        talker.authenticate(b"LOGIN")
+        events = talk(talker, "C: AUTH LOGIN\nS: 535 x geheim 67656865696d\nC: QUIT\nS: 221 bye")
+        self.assertEqual(shown(broken(events).trouble.text), "⏎<<- AUTH LOGIN⏎->> 535 x *** ***")
 
     def test_two_challenges_at_once(self) -> None:
         talker = self.asked()
@@ -529,6 +587,8 @@ class Authentication(OpeningTest):
         talker.answer(SECRET)
         talker.authenticate(b"PLAIN", SECRET)
         talker.refrain()
+        talker.give_up(b"")
+        talker.decline(b"")
         self.assertEqual(talker.take(), b"", "nothing is said after the end, and no secret")
         self.assertEqual(talker.poll(), [])
 
@@ -539,6 +599,9 @@ class Authentication(OpeningTest):
             self.assertRaises(Misuse, talker.refrain)
         for talker in (early, later, done):
             self.assertRaises(Misuse, talker.answer, b"eHh4")
+            self.assertRaises(Misuse, talker.give_up, b"")
+        for talker in (early, done):
+            self.assertRaises(Misuse, talker.decline, b"")
         later.authenticate(b"LOGIN")
         self.assertRaises(Misuse, later.authenticate, b"PLAIN")
         self.assertRaises(Misuse, later.answer, b"eHh4")

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
 
+from zsmtp.credentials import Credentials, is_private
 from zsmtp.destination import Hop, Route, RouteRules, Target
 from zsmtp.net.courier import Courier, Employer
 from zsmtp.net.endpoints import address_text, connect_trouble, endpoint_for
@@ -45,6 +46,8 @@ class Equipment(NamedTuple):
     resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a server
     name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail;
     `witness` gives for each connection what sees its lines (`Session.witness`).
+    `credentials` says who we are for a host: None for nobody, a trouble if the answer cannot be known; `warn`
+    takes lines for the postmaster.
     """
 
     reactor: Any
@@ -59,6 +62,8 @@ class Equipment(NamedTuple):
     witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None
     remark: Callable[[str], None] | None = None
     progress: Progress | None = None
+    credentials: Callable[[Hop], Credentials | Trouble | None] = lambda _: None
+    warn: Callable[[str], None] | None = None
 
     def tell(self, text: str) -> None:
         """Make a remark where remarks are wanted."""
@@ -87,7 +92,10 @@ async def approach(equipment: Equipment, target: Target | Trouble, employer: Emp
 
 async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courier | tuple[Trouble, Peer]:
     """Open a session with one host, in the manner it can bear."""
-    manner = _manner_for(equipment, hop)
+    credentials = equipment.credentials(hop)
+    if isinstance(credentials, Trouble):
+        return credentials, Peer(hop.remote, address_text(hop))
+    manner = _manner_for(equipment, hop, credentials)
     while True:
         courier = Courier(
             employer,
@@ -95,6 +103,7 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
             manner,
             clock=equipment.reactor,
             context=equipment.context_for(hop.name) if manner.tls is not Tls.NEVER else None,
+            credentials=credentials,
             send_buffer=equipment.send_buffer,
             witness=equipment.witness,
         )
@@ -104,6 +113,8 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
         equipment.tell(f"{_shown(hop)}: {trouble.kind.value}")
         if equipment.progress is not None:
             equipment.progress.failed(trouble.kind.value)
+        if trouble.kind is Kind.AUTH_FAILED and credentials is not None:
+            _warn_of(equipment, credentials, trouble)
         other = _other_manner(equipment, manner, trouble, courier)
         if other is None:
             return trouble, courier.peer
@@ -130,8 +141,12 @@ async def _open(equipment: Equipment, courier: Courier, manner: Manner) -> Troub
         return connect_trouble(hop, error)
 
 
-def _manner_for(equipment: Equipment, hop: Hop) -> Manner:
+def _manner_for(equipment: Equipment, hop: Hop, credentials: Credentials | None) -> Manner:
     manner = equipment.manner
+    if credentials is not None:
+        manner = manner._replace(authenticate=True)
+        if not is_private(hop):
+            return manner  # a broken handshake may be somebody's work who waits for the credentials
     until = equipment.broken_tls.get(hop.address, 0.0)
     if manner.tls is Tls.OPPORTUNISTIC and equipment.reactor.seconds() < until:
         return manner._replace(tls=Tls.NEVER)
@@ -145,6 +160,7 @@ def _other_manner(equipment: Equipment, manner: Manner, trouble: Trouble, courie
         manner.tls is Tls.OPPORTUNISTIC
         and session.ended_in is State.SECURING
         and trouble.kind is not Kind.PROTOCOL  # somebody who meddles with STARTTLS is not rewarded at once
+        and not (manner.authenticate and not courier.isPrivate)
     ):
         # RFC 7435: less than TLS is better than no mail, where nobody demands more
         _remember_broken_tls(equipment, courier.hop.address)
@@ -168,6 +184,13 @@ def _remember_broken_tls(equipment: Equipment, address: str) -> None:
         for known in [one for one, until in broken.items() if until <= now] or list(broken):
             del broken[known]
     broken[address] = now + TLS_FORGIVEN
+
+
+def _warn_of(equipment: Equipment, credentials: Credentials, trouble: Trouble) -> None:
+    """Tell the postmaster, who alone can correct it, and where."""
+    if equipment.warn is not None:
+        said = trouble.text.strip(b"\r").replace(b"\r", b" | ").decode("ascii", "backslashreplace")
+        equipment.warn(f"{credentials.place}: mail waits: {said}")
 
 
 def _shown(hop: Hop) -> str:

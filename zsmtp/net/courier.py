@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from zsmtp.credentials import Credentials, is_private
 from zsmtp.destination import Family, Hop
 from zsmtp.net.endpoints import address_text, connected_text
 from zsmtp.net.sender import DeliverySender
@@ -66,14 +67,15 @@ class Courier(DeliverySender):
         *,
         clock: IReactorTime,
         context: Any = None,
+        credentials: Credentials | None = None,
         send_buffer: int | None = None,
         witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None,
     ) -> None:
         super().__init__(None, None, context, manner.name, manner=manner, clock=clock)
-        self.authenticators = []
         self.employer = employer
         self.hop = hop
         self.peer = Peer(hop.remote, address_text(hop))
+        self.credentials = credentials
         self.opened: Deferred[Trouble | None] = Deferred()
         self.job: object = None
         """The job that its latest message belongs to; the employer's."""
@@ -84,6 +86,16 @@ class Courier(DeliverySender):
         self._spoke_at = 0.0
         self._idle_since = 0.0
         self._idle_call: Any = None
+        if credentials is not None:
+            self._identify(credentials)
+
+    def _identify(self, credentials: Credentials) -> None:
+        """No mail without authentication, and no authentication where somebody could listen."""
+        self.secret = credentials.secret
+        self.authenticators = credentials.mechanisms()
+        self.requireAuthentication = True
+        self.isPrivate = is_private(self.hop)
+        self.usesSecretsInClear = credentials.in_clear
 
     def connectionMade(self) -> None:
         """Set up the socket, then begin.  A failure here ends the connection: the endpoint waits for us."""
@@ -169,9 +181,16 @@ class Courier(DeliverySender):
         if self.is_open:
             self.employer.closed(self, trouble)
         elif not self.opened.called:
-            self.opened.callback(
-                trouble or Trouble(Kind.STOPPED, b"the session was ended before it was open")
-            )
+            trouble = trouble or Trouble(Kind.STOPPED, b"the session was ended before it was open")
+            self.opened.callback(self._with_name(trouble))
+
+    def _with_name(self, trouble: Trouble) -> Trouble:
+        """Say with whom authentication failed: the postmaster has to look up that host's line."""
+        if trouble.kind is not Kind.AUTH_FAILED:
+            return trouble
+        name = b"authentication with %b" % self.hop.name.encode(errors="replace")
+        text = trouble.text + b"\r(" + name + b")" if trouble.reply else name + b": " + trouble.text
+        return trouble._replace(text=text)
 
     def stop(self) -> None:
         """End as soon as no message hangs between sent and answered; nothing new begins."""

@@ -38,6 +38,7 @@ from zsmtp.smtp.event import (
     TransactionFinished,
 )
 from zsmtp.smtp.patience import QUIT_SECONDS, Timeouts
+from zsmtp.smtp.sasl import Unanswerable
 from zsmtp.smtp.session import Manner, Session, State, Tls
 from zsmtp.trouble import Kind, Trouble
 
@@ -66,6 +67,8 @@ class DeliverySender(ESMTPSender):
 
     usesSecretsInClear = False
     """Whether authentication may go over a connection without TLS."""
+    isPrivate = False
+    """Whether nobody can listen to the connection, even without TLS."""
 
     def __init__(
         self,
@@ -296,27 +299,55 @@ class DeliverySender(ESMTPSender):
 
     def _choose(self, offered: tuple[bytes, ...]) -> None:
         """Take the first registered mechanism that the server offers, and never a secret in clear."""
-        if self.secret is not None and (self.session.is_secure or self.usesSecretsInClear):
-            for authenticator in self.authenticators:
-                if authenticator.getName() in offered:
-                    self._authenticator = authenticator
-                    self.session.authenticate(authenticator.getName())
-                    return
-        if self.requireAuthentication:
-            self.drop(Trouble(Kind.AUTH_FAILED, b"no mechanism that both sides have can be used here"))
+        is_private = self.session.is_secure or self.isPrivate
+        may_speak = self.secret is not None and (is_private or self.usesSecretsInClear)
+        shared = [one for one in self.authenticators if one.getName() in offered] if may_speak else []
+        if shared:
+            self._authenticator = chosen = shared[0]
+            others = tuple(one.getName() for one in shared[1:] if _tells_secret(one))
+            self.session.hide(_shapes(self.secret))
+            self.session.authenticate(
+                chosen.getName(),
+                # a server may have a proof for some users and a password for others
+                otherwise=others if is_private and not _tells_secret(chosen) else (),
+                suffices=_is_complete(chosen),
+            )
+        elif self.requireAuthentication:
+            self.session.decline(self._why_declined(offered, may_speak=may_speak))
+            self._look()
         else:
             self.session.refrain()
             self._look()
 
+    def _why_declined(self, offered: tuple[bytes, ...], *, may_speak: bool) -> bytes:
+        if self.secret is not None and not may_speak:
+            return b"the connection is not encrypted, and credentials are not sent in clear"
+        if not offered:
+            return b"the server offers no authentication"
+        known = b" ".join(one.getName() for one in self.authenticators)
+        return b"the server offers AUTH %b, of which none can be used here (%b)" % (
+            b" ".join(offered)[:200],
+            known,
+        )
+
     def _respond(self, challenge: bytes) -> None:
+        """Answer a challenge, or give up where the mechanism has no answer to it."""
+        authenticator, session = self._authenticator, self.session
         try:
-            answer = self._authenticator.challengeResponse(
-                self.secret, base64.b64decode(challenge, validate=True)
-            )
-        except Exception:  # noqa: BLE001  a challenge that the mechanism cannot take is answered by giving up
-            self.session.answer(b"*")
+            decoded = base64.b64decode(challenge, validate=True)
+        except ValueError:
+            if getattr(authenticator, "reads_challenges", True):
+                session.give_up(b"the server's challenge is no base64")
+                return
+            decoded = challenge
+        try:
+            answer = authenticator.challengeResponse(self.secret, decoded)
+        except Unanswerable as error:
+            session.give_up(str(error).encode())
+        except Exception:  # noqa: BLE001  whatever a registered mechanism raises, and it may quote the secret
+            session.give_up(b"the server's challenge has no answer")
         else:
-            self.session.answer(base64.b64encode(answer))
+            session.answer(base64.b64encode(answer), suffices=_is_complete(authenticator))
 
     # The timer
 
@@ -350,6 +381,20 @@ class DeliverySender(ESMTPSender):
             falls_back=bool(self.heloFallback),
             timeouts=Timeouts(command=seconds, data=seconds, dot=seconds, write=seconds),
         )
+
+
+def _tells_secret(authenticator: Any) -> bool:
+    return bool(getattr(authenticator, "tells_secret", True))
+
+
+def _is_complete(authenticator: Any) -> bool:
+    """Whether it has said everything; a mechanism of others cannot say."""
+    return bool(getattr(authenticator, "is_complete", True))
+
+
+def _shapes(secret: bytes) -> tuple[bytes, ...]:
+    """The forms in which a server could quote a secret."""
+    return secret, base64.b64encode(secret), secret.hex().encode(), secret.hex().upper().encode()
 
 
 def _reason(reason: Failure) -> bytes:

@@ -25,6 +25,7 @@ from zope.interface import classImplements
 from zsmtp.message.wire import examine, stuffed, wire_pieces
 from zsmtp.smtp.command import path_problem
 from zsmtp.smtp.sasl import CramMd5, Login, Mechanism, Plain, mechanisms
+from zsmtp.smtp.scram import ScramSha256
 from zsmtp.smtp.transaction import Recipient, Transaction
 from zsmtp.trouble import Kind, Trouble
 
@@ -36,6 +37,7 @@ __all__ = ["StockMail", "authenticators"]
 classImplements(CramMd5, IClientAuthentication)
 classImplements(Plain, IClientAuthentication)
 classImplements(Login, IClientAuthentication)
+classImplements(ScramSha256, IClientAuthentication)
 
 _ERRORS: Final[dict[Kind, type[SMTPClientError]]] = {
     Kind.GREETING_REFUSED: SMTPConnectError,

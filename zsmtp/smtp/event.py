@@ -33,13 +33,13 @@ class SecureNow(NamedTuple):
 
 
 class MechanismsOffered(NamedTuple):
-    """Call `authenticate` with one of the mechanisms, or `refrain`."""
+    """Call `authenticate` with one of the mechanisms, `decline`, or `refrain`."""
 
     mechanisms: tuple[bytes, ...]
 
 
 class ChallengeReceived(NamedTuple):
-    """Call `answer`; `challenge` is base64 as it came."""
+    """Call `answer` or `give_up`; `challenge` is base64 as it came."""
 
     challenge: bytes
 

@@ -19,6 +19,8 @@ from zsmtp.smtp.patience import Awaits
 from zsmtp.trouble import Kind, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zsmtp.smtp.reply import Reply
 
 __all__ = ["CHALLENGES", "Opening"]
@@ -33,21 +35,24 @@ CHALLENGES: Final = 8
 class Opening(Dialogue):
     """A dialogue that can be opened and closed."""
 
-    __slots__ = ("_challenges", "is_authenticated", "is_secure")
+    __slots__ = ("_challenges", "_given_up", "_otherwise", "_suffices", "is_authenticated", "is_secure")
 
     def __init__(self, manner: Manner, *, is_secure: bool = False) -> None:
         super().__init__(manner)
         self.is_secure = is_secure
         self.is_authenticated = False
         self._challenges = 0
+        self._given_up = b""  # why we gave up the exchange, from then on
+        self._otherwise: tuple[bytes, ...] = ()
+        self._suffices = False  # whether all is said that the mechanism has to say
 
     # Inputs
 
     def secured(self) -> None:
         """The TLS handshake is done: what was learnt in clear is forgotten.  Source: RFC 3207 section 4.2.
 
-        This and the three inputs that follow are passed over once the session has broken, since an event that
-        asks for them may have been followed by the end.
+        This and the inputs for authentication are passed over once the session has broken, since an event
+        that asks for them may have been followed by the end.
         """
         if self._has_ended:
             return
@@ -57,21 +62,53 @@ class Opening(Dialogue):
         self.capabilities = Capabilities()
         self._hello()
 
-    def authenticate(self, mechanism: bytes, initial: bytes | None = None) -> None:
-        """Begin an exchange; `initial` is base64, `b""` an empty response.  Source: RFC 4954 section 4."""
+    def authenticate(
+        self,
+        mechanism: bytes,
+        initial: bytes | None = None,
+        *,
+        otherwise: tuple[bytes, ...] = (),
+        suffices: bool = True,
+    ) -> None:
+        """Begin an exchange; `initial` is base64, `b""` an empty response.  Source: RFC 4954 section 4.
+
+        Where the server refuses for good, the mechanisms `otherwise` are offered in turn, once.  Its consent
+        counts only when all has been said: `suffices`, here and in `answer`, says whether this is so.
+        """
         if self._has_ended:
             return
         self._expect_turn(is_answer=False)
+        self._otherwise, self._suffices = otherwise, suffices
         self._last_command = b"AUTH " + mechanism
         line = self._last_command if initial is None else self._last_command + b" " + (initial or b"=")
         self._send_secret(line, initial or b"", shown=self._last_command)
 
-    def answer(self, response: bytes) -> None:
-        """Answer a challenge; `response` is base64, or `*` to give up."""
+    def answer(self, response: bytes, *, suffices: bool = True) -> None:
+        """Answer a challenge; `response` is base64."""
         if self._has_ended:
             return
         self._expect_turn(is_answer=True)
+        self._suffices = suffices
         self._send_secret(response, response, shown=b"***")
+
+    def give_up(self, why: bytes) -> None:
+        """Break off an exchange.  Whatever the server says to that, the session is not used."""
+        if self._has_ended:
+            return
+        self._expect_turn(is_answer=True)
+        self._given_up, self._otherwise = why, ()
+        self._send_secret(b"*", b"", shown=b"*")
+
+    def hide(self, secrets: Iterable[bytes]) -> None:
+        """Let no reply and no report show these octets, until the session is open."""
+        self._secrets += [secret for secret in secrets if len(secret) >= _SECRET_OCTETS]
+
+    def decline(self, why: bytes) -> None:
+        """Take leave: none of the mechanisms can be used, and without one the session is of no use."""
+        if self._has_ended:
+            return
+        self._expect_turn(is_answer=False)
+        self._leave_for(Trouble(Kind.AUTH_FAILED, why))
 
     def refrain(self) -> None:
         """Go on without authentication."""
@@ -160,14 +197,28 @@ class Opening(Dialogue):
 
     def _challenged(self, reply: Reply, _: None, __: None) -> None:
         self._challenges += 1
-        if self._challenges > CHALLENGES:
+        if self._given_up:
+            self._refused(Kind.AUTH_FAILED, reply, self._given_up)
+        elif self._challenges > CHALLENGES:
             self._refused(Kind.AUTH_FAILED, reply, b"the server goes on asking for credentials")
         else:
             self._events.append(ChallengeReceived(reply.lines[-1][4:]))
 
     def _authenticated(self, reply: Reply, _: None, __: None) -> None:
-        self.is_authenticated = True
-        self._open()
+        if self._given_up or not self._suffices:
+            why = self._given_up or b"the server accepted credentials that it does not have yet"
+            self._refused(Kind.AUTH_FAILED, reply, why)
+        else:
+            self.is_authenticated = True
+            self._open()
+
+    def _auth_refused(self, reply: Reply, _: None, __: None) -> None:
+        others, self._otherwise = self._otherwise, ()
+        if others and reply.code >= 500:
+            self._challenges = 0
+            self._events.append(MechanismsOffered(others))
+        else:
+            self._refused(Kind.AUTH_FAILED, reply, self._given_up)
 
     def _open(self) -> None:
         self.state = State.READY
@@ -180,14 +231,14 @@ class Opening(Dialogue):
                 self._refused(Kind.GREETING_REFUSED, reply)
             case State.SECURING:
                 self._refused(Kind.TLS_FAILED, reply)
-            case State.AUTHENTICATING:
-                self._refused(Kind.AUTH_FAILED, reply)
             case _:
                 self._refused(Kind.HELLO_REFUSED, reply)
 
     def _refused(self, kind: Kind, reply: Reply, why: bytes = b"") -> None:
         """The session cannot be opened: tell, and say goodbye as RFC 5321 3.1 wants it."""
-        trouble = Trouble(kind, self._opening_text(reply.lines, why), reply)
+        self._leave_for(Trouble(kind, self._opening_text(reply.lines, why), reply))
+
+    def _leave_for(self, trouble: Trouble) -> None:
         self.ended_in = self.state
         self._say_quit()
         self._events.append(Broken(trouble))
@@ -215,8 +266,8 @@ class Opening(Dialogue):
         (Awaits.STARTTLS, 5): _opening_refused,
         (Awaits.AUTH, 2): _authenticated,
         (Awaits.AUTH, 3): _challenged,
-        (Awaits.AUTH, 4): _opening_refused,
-        (Awaits.AUTH, 5): _opening_refused,
+        (Awaits.AUTH, 4): _auth_refused,
+        (Awaits.AUTH, 5): _auth_refused,
         (Awaits.QUIT, 2): _quitted,
         (Awaits.QUIT, 4): _quitted,
         (Awaits.QUIT, 5): _quitted,
