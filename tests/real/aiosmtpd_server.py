@@ -1,6 +1,7 @@
 """aiosmtpd as a program of its own: takes mail on a loopback port and writes each message into a folder.
 
-Started by `tests.real.peers` as ``aiosmtpd_server.py FOLDER CERTIFICATE KEY``.  The port is chosen by the
+Started by `tests.real.peers` as ``aiosmtpd_server.py FOLDER CERTIFICATE KEY [7]``; with ``7`` it takes seven
+bits only: no 8BITMIME, no SMTPUTF8, and a message that is not ASCII is refused.  The port is chosen by the
 system and written to FOLDER/port.  A message is a file ``N.mail``: one line of JSON with the envelope, then
 the octets as they came over the wire, without the doubled dots.  It appears under that name when it is
 complete and before the client is told so.
@@ -42,7 +43,7 @@ class Keeper:
         return "250 2.0.0 Kept"
 
 
-async def main(folder: Path, certificate: str, key: str) -> None:
+async def main(folder: Path, certificate: str, key: str, *width: str) -> None:
     """Serve until the process is ended."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -52,7 +53,8 @@ async def main(folder: Path, certificate: str, key: str) -> None:
         return SMTP(
             keeper,
             data_size_limit=1 << 28,
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8=not width,
+            decode_data=bool(width),
             hostname="aiosmtpd.example",
             tls_context=context,
         )
@@ -64,4 +66,4 @@ async def main(folder: Path, certificate: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))
