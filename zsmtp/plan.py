@@ -10,6 +10,7 @@ Source: spool format, control files; RFC 3461 section 5.2.1 for what a relay pas
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zsmtp.smtp import command
@@ -31,6 +32,8 @@ __all__ = [
     "select",
     "transaction",
 ]
+
+_SUCCESS: Final = int(Notify.SUCCESS)
 
 _BY_SECONDS_MOST: Final = 999_999_999
 """RFC 2852 section 4: nine digits"""
@@ -130,7 +133,7 @@ def problem_of(recipient: Recipient) -> Problem | None:
 
 def reports_success(recipient: Recipient, *, by_server: bool) -> bool:
     """Whether we must tell the sender of a delivery: it was asked for, and the server will not do it."""
-    return not by_server and recipient.notify is not None and bool(recipient.notify & Notify.SUCCESS)
+    return not by_server and recipient.notify is not None and recipient.notify & _SUCCESS != 0
 
 
 def transaction(
@@ -179,38 +182,23 @@ def _parameters(recipient: Recipient, *, lmtp: bool) -> bytes:
     """NOTIFY and ORCPT as RFC 3461 5.2.1 wants them from a relay: nothing that did not come with the
     message.
     """
-    parameters = b""
-    notify = recipient.notify
-    if notify is not None:
-        if lmtp and notify & Notify.SUCCESS:
-            # RFC 2033 leaves final delivery reports to us, and two of them would be one too many
-            notify = notify & (Notify.FAILURE | Notify.DELAY | Notify.NEVER) or Notify.NEVER
-        if notify & Notify.NEVER:
-            parameters = b" NOTIFY=NEVER"
-        else:
-            words = [
-                word
-                for flag, word in (
-                    (Notify.SUCCESS, b"SUCCESS"),
-                    (Notify.FAILURE, b"FAILURE"),
-                    (Notify.DELAY, b"DELAY"),
-                )
-                if notify & flag
-            ]
-            if words:
-                parameters = b" NOTIFY=" + b",".join(words)
-    original = _original(recipient.orcpt) or _original(recipient.inrcpt)
-    return parameters + b" ORCPT=" + original if original else parameters
+    parameters = b"" if recipient.notify is None else _notify(recipient.notify, lmtp)
+    for original in (recipient.orcpt, recipient.inrcpt):
+        if original is not None and command.is_original_recipient(original):
+            return parameters + b" ORCPT=" + original
+    return parameters
 
 
-def _original(value: bytes | None) -> bytes | None:
-    """An original recipient that may be passed on: `type;xtext` of at most 500 octets."""
-    if value is None:
-        return None
-    kind, semicolon, address = value.partition(b";")
-    if not semicolon or not kind.replace(b"-", b"").isalnum() or command.xtext_problem(address, 500):
-        return None
-    return value
+@lru_cache(maxsize=64)
+def _notify(flags: int, lmtp: bool) -> bytes:
+    if lmtp and flags & _SUCCESS:
+        # RFC 2033 leaves final delivery reports to us, and two of them would be one too many
+        flags = flags & (Notify.FAILURE | Notify.DELAY | Notify.NEVER) or Notify.NEVER
+    if flags & Notify.NEVER:
+        return b" NOTIFY=NEVER"
+    wanted = (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
+    words = b",".join([word.name.encode() for word in wanted if flags & word and word.name])
+    return b" NOTIFY=" + words if words else b""
 
 
 def _valid_xtext(value: bytes | None, limit: int) -> bytes | None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.spool.sample import BASE, HEAD, HEADER, RECIPIENT, SENDER, only, reading
 from zsmtp.errors import SpoolError
 from zsmtp.spool import controlfile
-from zsmtp.spool.controlfile import ControlFile, Recipient, parse
+from zsmtp.spool.controlfile import ControlFile, Recipient, parse, read_records
 
 FRAGMENTS = [
     b"@ 0x00000007\n", b"i 77\n", b"o 4\n", b"l x\n", b"v x\n", SENDER, RECIPIENT, HEADER, b"X 1 a\n",
@@ -52,7 +52,7 @@ class Segmentation(SynchronousTestCase):
 
         self.patch(controlfile, "_RECORDS", dict.fromkeys(range(256), note))
         try:
-            parse(octets, "77")
+            read_records(octets, "77")
         except SpoolError as error:
             if "has no end" in str(error):
                 return None

@@ -19,6 +19,7 @@ __all__ = [
     "STARTTLS",
     "bdat",
     "greeting",
+    "is_original_recipient",
     "mail",
     "path_problem",
     "rcpt",
@@ -33,6 +34,7 @@ QUIT: Final = b"QUIT"
 RSET: Final = b"RSET"
 STARTTLS: Final = b"STARTTLS"
 
+ORIGINAL_OCTETS: Final = 500
 PATH_OCTETS: Final = 254
 """RFC 5321 4.5.3.1.3: 256 with the brackets.  No limit for the local part: rewritten ones exceed 64."""
 
@@ -40,7 +42,9 @@ _PLAIN_PATH = re.compile(rb"[!#-;=?-\[\]-~]+\Z")
 _QUOTED_PATH = re.compile(
     rb'(?:[!#-;=?-\[\]-~\x80-\xff]|\\[ -;=?-~]|"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*")+\Z'
 )
-_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
+_XTEXT_TEXT = rb"(?:[!-*,-<>-~]++|\+[0-9A-F]{2})+"
+_XTEXT = re.compile(_XTEXT_TEXT + rb"\Z")
+_ORIGINAL = re.compile(rb"-*[A-Za-z0-9][A-Za-z0-9-]*;(" + _XTEXT_TEXT + rb")\Z")
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f]")
 _XTEXT_ENCODED = re.compile(rb"[^!-*,-<>-~]")
 _HOST = re.compile(rb"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
@@ -81,6 +85,15 @@ def xtext_problem(value: bytes, limit: int) -> str | None:
     if not _XTEXT.match(value):
         return "it is not xtext"
     return None
+
+
+def is_original_recipient(value: bytes) -> bool:
+    """Whether `value` can be that of ORCPT: `type;xtext`, 500 octets of xtext at most.
+
+    Source: RFC 3461 section 4.2.
+    """
+    found = _ORIGINAL.match(value)
+    return found is not None and len(found[1]) <= ORIGINAL_OCTETS
 
 
 def greeting(verb: bytes, name: bytes) -> bytes:

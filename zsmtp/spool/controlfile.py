@@ -5,8 +5,9 @@ their record; even the oddity that an empty line hides the record after it is ke
 cannot be trusted as a whole is a SpoolError; a single record that cannot be used is a `Problem`, and a
 recipient that must not be sent says why.  Never guesses, never lets half an address pass.
 
-How it works: `parse` finds where records begin and end; `_RECORDS` says which method of `_Reader` reads which
-type; what only the whole file can show (no header block, no body offset) is judged in `finish`.
+How it works: what the router writes nearly always is read by `zsmtp.spool.routine`.  For all else
+`read_records` finds where records begin and end; `_RECORDS` says which method of `_Reader` reads which type;
+what only the whole file can show (no header block, no body offset) is judged in `finish`.
 
 Source: control files as router, scheduler and agents of ZMailer 3 understand them.
 """
@@ -26,7 +27,6 @@ from zsmtp.spool.records import (
     FAILED,
     KNOWN_FORMATS,
     LOCKED,
-    NOTIFY_WORDS,
     TO_DO,
     ControlFile,
     Diagnostic,
@@ -35,7 +35,9 @@ from zsmtp.spool.records import (
     Problem,
     Recipient,
     Sender,
+    notify_flags,
 )
+from zsmtp.spool.routine import read_routine
 
 __all__ = [
     "DELIVERED",
@@ -52,6 +54,7 @@ __all__ = [
     "Sender",
     "compose",
     "parse",
+    "read_records",
 ]
 
 # Limits that a router never comes near; they bound time and memory for files that nobody would write.
@@ -85,6 +88,11 @@ def parse(octets: bytes, name: str) -> ControlFile:
     Raises SpoolError, naming file, line and remedy, where the file as a whole is unusable: cut, foreign, of
     an unknown format, without a trustworthy message file name.
     """
+    return read_routine(octets, name) or read_records(octets, name)
+
+
+def read_records(octets: bytes, name: str) -> ControlFile:
+    """Read any control file record by record.  See `parse`."""
     reader = _Reader(octets, name)
     find = octets.find
     size = len(octets)
@@ -329,7 +337,7 @@ class _Reader:
                 continue
             match keyword.upper():
                 case b"NOTIFY":
-                    recipient.notify = _notify(text)
+                    recipient.notify = notify_flags(text)
                 case b"ORCPT":
                     recipient.orcpt = text
                 case b"INRCPT":
@@ -438,17 +446,6 @@ _RECORDS: dict[int, Callable[[_Reader, int, int], None]] = {
     _NEWLINE: _Reader.hidden_record,
 }
 # The types e, x, b and all unknown ones say nothing to an agent.
-
-
-def _notify(text: bytes) -> Notify:
-    """Return the flags up to the first word that is none; no flag means no report at all."""
-    flags = 0
-    for word in text.split(b","):
-        flag = NOTIFY_WORDS.get(word.upper())
-        if flag is None:
-            break
-        flags |= flag
-    return Notify(flags)
 
 
 def _deliver_by(text: bytes) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from zsmtp.spool.quad import Quad
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "Recipient",
     "Sender",
+    "notify_flags",
 ]
 
 TO_DO: Final = 0x20
@@ -49,6 +51,20 @@ class Notify(IntFlag):
 
 
 NOTIFY_WORDS: Final = {flag.name.encode("ascii"): flag.value for flag in Notify if flag.name is not None}
+
+
+@lru_cache(maxsize=64)
+def notify_flags(words: bytes) -> int:
+    """Return the flags of NOTIFY up to the first word that is none; no flag means no report at all."""
+    flags = 0
+    for word in words.split(b","):
+        flag = NOTIFY_WORDS.get(word.upper())
+        if flag is None:
+            break
+        flags |= flag
+    return flags
+
+
 DELIVER_BY_FLAGS: Final = {b"N": 1, b"R": 2, b"T": 4}
 
 
@@ -85,7 +101,8 @@ class HeaderBlock:
 class Recipient:
     """One `r` record with its `N` record.  `tag` and `owner` follow what `zsmtp.spool.mark` finds and writes.
 
-    `notify` is None if the file says nothing about reports; the default then is FAILURE.  `deliver_by` is
+    `notify` holds flags of `Notify` as a plain number, which costs a tenth; it is None if the file says
+    nothing about reports: the default then is FAILURE.  `deliver_by` is
     the time and the flags N 1, R 2, T 4.  `orcpt`, `inrcpt` and `infrom` are `type;xtext`.  A recipient
     with a `problem` must not be sent to a server: it fails if `problem_is_permanent` (RFC 3463: 5.1.3),
     else it is deferred.
@@ -97,7 +114,7 @@ class Recipient:
     quad: Quad = _NO_QUAD
     sender: Sender | None = None
     headers: HeaderBlock | None = None
-    notify: Notify | None = None
+    notify: int | None = None
     orcpt: bytes | None = None
     inrcpt: bytes | None = None
     infrom: bytes | None = None
