@@ -382,6 +382,12 @@ class Preparing(SpooledTest):
         assert transaction is not None
         self.assertTrue(transaction.smtputf8)
 
+    def test_sender_in_utf8_is_said_to_a_server_that_takes_it(self) -> None:
+        job, batch = self.job(sender="j\u00f6rg@example.com".encode(), recipients=TWO)
+        transaction = job.prepare(batch, PLAIN._replace(smtputf8=True, eight_bit_mime=True))
+        assert transaction is not None
+        self.assertTrue(transaction.smtputf8)
+
     def test_sender_in_utf8_concerns_all(self) -> None:
         job, batch = self.job(sender="j\u00f6rg@example.com".encode(), recipients=TWO)
         self.assertIsNone(job.prepare(batch, PLAIN))

@@ -15,7 +15,7 @@ Source: spool format, diagnostics; smtp(8zm), section INTERFACE.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from zsmtp import plan, policy
 from zsmtp.errors import SpoolError
 from zsmtp.message.form import Ability, Refusal, Wishes, choose
-from zsmtp.message.wire import Facts, Source, examine
+from zsmtp.message.wire import Facts, Source, Whole, examine
 from zsmtp.policy import Outcome, Verdict, Word
 from zsmtp.spool import report
 from zsmtp.spool.body import MessageFile
@@ -166,15 +166,19 @@ class Job:
         assert message is not None
         if self._source is None or self._facts is None:
             whole = message.whole()  # one read instead of two for nearly every message
-            self._source = message.pieces if whole is None else partial(_once, whole)
-            self._facts = examine(self._source)
+            if whole is None:
+                self._source = message.pieces
+                self._facts = examine(self._source)
+            else:
+                self._source = source = Whole(whole)
+                self._facts = source.examine()
         headers = batch.recipients[0].headers
         assert headers is not None
         form = choose(
             headers.octets,
             self._source,
             self._facts,
-            ability=Ability(able.eight_bit_mime, able.smtputf8, able.binary_mime and able.chunking),
+            ability=_ability(able.eight_bit_mime, able.smtputf8, able.binary_mime and able.chunking),
             wishes=self._conduct.wishes,
             recipients=[(recipient.quad.user, recipient.orcpt) for recipient in batch.recipients],
         )
@@ -186,22 +190,20 @@ class Job:
             return None
         for note in form.notes:
             self._conduct.warn(f"{self.path}: {note}")
-        ascii_only = self._settle_non_ascii(batch, able)
-        if ascii_only is None:
-            return None
-        sender = ascii_only.recipients[0].sender
-        said = [one.quad.user for one in ascii_only.recipients]
-        if sender is not None and not sender.is_null:
-            said.append(sender.quad.user)
-        smtputf8 = form.smtputf8 or not all(map(bytes.isascii, said))  # RFC 6531 3.4: addresses count too
+        says_ascii = plan.says_ascii(batch)
+        if not says_ascii and not able.smtputf8:
+            ascii_only = self._settle_non_ascii(batch)
+            if ascii_only is None:
+                return None
+            batch, says_ascii = ascii_only, True
         self.prepared_at = self._conduct.clock()
         return plan.transaction(
             self._file.control,
-            ascii_only,
+            batch,
             form,
             eight_bit=form.eight_bit,
             binary=form.binary,
-            smtputf8=smtputf8,
+            smtputf8=form.smtputf8 or not says_ascii,  # RFC 6531 3.4: addresses count too
             lmtp=self._conduct.lmtp,
             spool_id=message.spool_id if batch.extension else "",
             now=self.prepared_at,
@@ -231,12 +233,10 @@ class Job:
         for recipient in batch.recipients:
             self.settle(recipient, verdict)
 
-    def _settle_non_ascii(self, batch: Batch, able: Capabilities) -> Batch | None:
+    def _settle_non_ascii(self, batch: Batch) -> Batch | None:
         """Without SMTPUTF8 only ASCII addresses can be said.  Source: RFC 6531 section 3.2, RFC 6533
         (X.6.7).
         """
-        if able.smtputf8:
-            return batch
         sender = batch.recipients[0].sender
         bad_sender = sender is not None and not sender.is_null and not sender.quad.user.isascii()
         said = []
@@ -254,13 +254,12 @@ class Job:
         Where nothing can be written the lock stays until the scheduler finds that this process has ended.
         """
         try:
-            match verdict.outcome:
-                case Outcome.DELIVERED:
-                    self._mark_delivered(recipient, verdict, peer)
-                case Outcome.FAILED:
-                    return self._mark_failed(recipient, verdict, peer)
-                case Outcome.DEFERRED:
-                    self._file.release(recipient)
+            if verdict.outcome is Outcome.DELIVERED:
+                self._mark_delivered(recipient, verdict, peer)
+            elif verdict.outcome is Outcome.FAILED:
+                return self._mark_failed(recipient, verdict, peer)
+            else:
+                self._file.release(recipient)
         except SpoolError as error:
             self._conduct.warn(str(error))
         except Exception:  # noqa: BLE001  an error of ours must not keep the scheduler waiting
@@ -340,8 +339,7 @@ class Job:
             self._message.close()
 
 
-def _once(octets: bytes) -> tuple[bytes, ...]:
-    return (octets,)
+_ability = lru_cache(maxsize=8)(Ability)
 
 
 def open_job(path: str, host: bytes, conduct: Conduct, served: Served | None = None) -> Job | None:

@@ -29,6 +29,7 @@ __all__ = [
     "groups",
     "problem_of",
     "reports_success",
+    "says_ascii",
     "select",
     "transaction",
 ]
@@ -129,6 +130,18 @@ def problem_of(recipient: Recipient) -> Problem | None:
             text = b"of the sender: " + problem.encode()
             return Problem(b"5.1.7 (bad sender's mailbox address syntax)", text)
     return None
+
+
+def says_ascii(batch: Batch) -> bool:
+    """Whether all its addresses can be said without SMTPUTF8 (RFC 6531)."""
+    sender = batch.recipients[0].sender
+    if sender is not None and not sender.is_null and not sender.quad.user.isascii():
+        return False
+    return all(map(_is_ascii, batch.recipients))
+
+
+def _is_ascii(recipient: Recipient) -> bool:
+    return recipient.quad.user.isascii()
 
 
 def reports_success(recipient: Recipient, *, by_server: bool) -> bool:

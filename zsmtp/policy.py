@@ -331,7 +331,10 @@ def _final_stage(transaction: Transaction) -> str:
 def _delivered(reply: Reply, text: bytes, *, is_lmtp: bool, record_success: bool) -> Verdict:
     action = (b"delivered" if is_lmtp else b"relayed") if record_success else b"-"
     word = Word.OK_RECORDED if record_success else Word.OK
-    return Verdict(Outcome.DELIVERED, word, action, _status(reply, _CLASSES[2]), _diagnostic(reply), text)
+    enhanced, said = reply.parts
+    return Verdict(
+        Outcome.DELIVERED, word, action, enhanced or _CLASSES[2].status, _said(reply.code, said), text
+    )
 
 
 def _refused(stage_name: str, reply: Reply, text: bytes) -> Verdict:
@@ -357,8 +360,11 @@ def _classed(status: bytes, outcome: Outcome) -> bytes:
 
 
 def _diagnostic(reply: Reply) -> bytes:
-    text = _bracketed(reply.text)
-    return b"smtp; %03d (%s)" % (reply.code, text) if text else b"smtp; %03d " % reply.code
+    return _said(reply.code, reply.text)
+
+
+def _said(code: int, text: bytes) -> bytes:
+    return b"smtp; %03d (%s)" % (code, _bracketed(text)) if text else b"smtp; %03d " % code
 
 
 def _bracketed(text: bytes) -> bytes:

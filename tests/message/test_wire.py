@@ -26,6 +26,18 @@ def cut_bodies(draw: st.DrawFn) -> tuple[bytes, ...]:
     return tuple(body[start:end] for start, end in pairwise(edges))
 
 
+class AWholeBody(SynchronousTestCase):
+    """A body in memory is looked at quickly, with the same result."""
+
+    @given(BODIES)
+    def test_facts_and_octets_are_those_of_the_pieces(self, body: bytes) -> None:
+        whole = wire.Whole(body)
+        self.assertEqual(whole.examine(), wire.examine(lambda: (body,)))
+        for source in (whole, wire.Whole(body)):  # examined before or not
+            self.assertEqual(b"".join(source.on_wire()), b"".join(wire.wire_pieces(lambda: (body,))))
+            self.assertEqual(b"".join(wire.plain_body(source, len(body))()), b"".join(source.on_wire()))
+
+
 class ABody(SynchronousTestCase):
     """What the wire gets of a body."""
 

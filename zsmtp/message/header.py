@@ -182,7 +182,9 @@ def with_for(field: bytes, user: bytes, orcpt: bytes | None) -> bytes:
             return field
         clause = b"for <%b>" % user
     else:
-        original = _XTEXT.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), orcpt)
+        original = orcpt
+        if b"+" in orcpt:
+            original = _XTEXT.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), orcpt)
         if _ORCPT.fullmatch(original) is None:
             return field
         clause = b"(ORCPT <%b>)" % original

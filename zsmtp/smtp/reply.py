@@ -38,19 +38,21 @@ class Reply:
 
         Only one whose class is that of the reply counts.  Source: RFC 2034 section 4, RFC 3463 section 2.
         """
-        found = _ENHANCED.match(self.lines[-1], 4)
-        if found is None or found[1][0] != self.lines[-1][0]:
-            return None
-        return found[1]
+        return self.parts[0]
 
     @property
     def text(self) -> bytes:
         """The last line without its code and without its enhanced status code."""
+        return self.parts[1]
+
+    @property
+    def parts(self) -> tuple[bytes | None, bytes]:
+        """`enhanced` and `text`, at the price of one of them."""
         line = self.lines[-1]
         found = _ENHANCED.match(line, 4)
         if found is None or found[1][0] != line[0]:
-            return line[4:]
-        return line[found.end() :]
+            return None, line[4:]
+        return found[1], line[found.end() :]
 
     def __repr__(self) -> str:
         return f"<Reply {self.code} {self.lines[-1][4:]!r}>"

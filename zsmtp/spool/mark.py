@@ -46,6 +46,7 @@ _FREE = b"r       "
 _ODDLY_FREE = re.compile(rb"r [ 0-9]{6}")
 _MARK = 7  # octets of tag and pid field
 _NO_OWNER = b"      "
+_MARKS = {tag: b"%c%b" % (tag, _NO_OWNER) for tag in (TO_DO, DELIVERED, FAILED)}
 _NEAR = 512  # octets for each recipient that are rather read in one go
 _LONGEST_LINE = 8192
 # Appending excludes appending, and not the marks of other agents.
@@ -199,12 +200,12 @@ class OpenControlFile:
         # Forgotten first: if the mark cannot be written, `close` must not free a recipient that has its mail.
         if self._locked.pop(recipient.offset, None) is None:
             return False
-        return self._swap(recipient, self._mine, b"%c%b" % (tag, _NO_OWNER))
+        return self._swap(recipient, self._mine, _MARKS[tag])
 
     def _mark_all(self, recipients: Iterable[Recipient], tag: int) -> list[Recipient]:
         locked = self._locked
         ours = [recipient for recipient in recipients if locked.pop(recipient.offset, None) is not None]
-        return self._swap_all(ours, self._mine, b"%c%b" % (tag, _NO_OWNER))
+        return self._swap_all(ours, self._mine, _MARKS[tag])
 
     def _swap(self, recipient: Recipient, was: bytes | None, now: bytes) -> bool:
         """Replace tag and pid field if they are `was` (None: free); 8 us, of which 6 are system calls."""
