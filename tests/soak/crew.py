@@ -169,7 +169,7 @@ class Crew:
         stand_in.pump(lambda: stand_in.feeding.is_idle)
         by_place = {(letter.number, one.offset): one for letter in self._open for one in letter.addressees}
         for report in stand_in.feeding.reports:
-            self.ledger.told(by_place[report.number, report.offset], report.word)
+            self.ledger.told(by_place[report.number, report.offset], report)
         for kept in (stand_in.feeding.reports, stand_in.feeding.fed, stand_in.feeding.unfed, stand_in.events):
             kept.clear()
         self._open = [letter for letter in self._open if not self._is_done(letter)]

@@ -77,6 +77,7 @@ class FaultConnection(Connection):
         self._plan = plan
         self._broken_tls = broken_tls
         self._count = 0
+        self._done = ""
         self._stage = b"GREETING"
         self._sender = b""
         self._is_deaf = False
@@ -92,6 +93,9 @@ class FaultConnection(Connection):
             return True
         return self.spoiled_turn is not None and acceptance.turn > self.spoiled_turn
 
+    def __repr__(self) -> str:
+        return f"<{self._done or 'in order'}, spoiled {self.spoiled_turn}, {self.turn} messages>"
+
     # What is said
 
     def _say(self, line: bytes, *, delay: float = 0.0, taken: tuple[Acceptance, ...] = ()) -> None:
@@ -101,6 +105,7 @@ class FaultConnection(Connection):
         plan = self._plan
         if plan is not None and self._count >= plan.at and self._can(plan.fault, taken):
             self._plan = None
+            self._done = f"{plan.fault} at {line!r}"
             self.server.fired[plan.fault] += 1
             self._misbehave(plan.fault, line, taken)
         elif self._is_refusable(line) and self.server.refuses():
@@ -109,6 +114,11 @@ class FaultConnection(Connection):
             super()._say(line, delay=delay, taken=taken)
 
     def _can(self, fault: str, taken: tuple[Acceptance, ...]) -> bool:
+        if self._stage == b"STARTTLS":
+            return False  # the agent would do without TLS for an hour; `TLS_FAULTS` are for this
+        if fault == "surplus" and b"PIPELINING" in self.server.announce:
+            # elsewhere it makes the reply to one recipient that to the next, and refusals are told at once
+            return self._stage in (b"GREETING", b"EHLO", b"LHLO", b"DATA")
         if fault == "surplus":
             return b"CHUNKING" not in self.server.announce and not (self.server.lmtp and taken)
         return True
@@ -128,7 +138,7 @@ class FaultConnection(Connection):
             case "trickle":  # each octet is in time, the reply never is
                 self._replies += [Due(now + 3 * at, whole[at : at + 1]) for at in range(len(whole) - 1)]
             case "surplus":
-                self.spoiled_turn = self.turn
+                self._spoil()
                 super()._say(line, taken=taken)
                 super()._say(line)
                 return
@@ -152,9 +162,14 @@ class FaultConnection(Connection):
 
     def _fall_deaf(self) -> None:
         """Take no more notice of the client, but of its end."""
-        self.spoiled_turn = self.turn if self.spoiled_turn is None else self.spoiled_turn
+        self._spoil()
         self._is_deaf = True
         self._input.clear()
+
+    def _spoil(self) -> None:
+        """From here on the client has no reason to believe what it hears."""
+        if self.spoiled_turn is None:
+            self.spoiled_turn = self.turn
 
     def _end(self) -> None:
         """Close our side, so that all that was said arrives."""
@@ -185,6 +200,8 @@ class FaultConnection(Connection):
         for acceptance in taken:
             server.acceptances[acceptance.address].remove(acceptance)
         match self._stage:
+            case b"RSET":
+                self._spoil()  # the message behind it may be under way, and the client will not wait for it
             case b"MAIL":
                 self._mail = False
                 if permanent and server.lie != "hides refusals":

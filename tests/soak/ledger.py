@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from tests.real.crashserver import Acceptance
 from tests.real.crashspool import Addressee, Letter
 from tests.soak.faultserver import FaultConnection, FaultServer
+from zsmtp.testing.report import Report
 
 __all__ = ["Ledger"]
 
@@ -32,6 +33,7 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self._server = server
         self._words: dict[bytes, str] = {}
+        self._stories: dict[bytes, str] = {}  # all reports of those that were not told of just once
 
     @property
     def problems(self) -> list[str]:
@@ -40,9 +42,12 @@ class Ledger:
         texts = {"lost": self.lost, "lie": self.lies + damaged, "repeated": self.unexcused}
         return [f"{self.name}: {kind}: {text}" for kind, all_ in texts.items() for text in all_[:_SHOWN]]
 
-    def told(self, addressee: Addressee, word: str) -> None:
+    def told(self, addressee: Addressee, report: Report) -> None:
         """Note a report."""
-        address = addressee.address
+        address, word = addressee.address, report.word
+        if report.is_deferral or address in self._stories:
+            story = f"{word} {report.notary[3:5]} {report.text[-100:]!r}; "
+            self._stories[address] = self._stories.get(address, "") + story
         before = self._words.get(address, "")
         self._words[address] = word
         self.counts[f"reports {word}"] += 1
@@ -51,7 +56,8 @@ class Ledger:
         if word.startswith("ok") and not any(one.answered_at for one in self._taken(address)):
             self.lies.append(f"{address!r}: reported as delivered, and the server had not said so")
         if word.startswith("error") and not self._was_refused(address):
-            self.lies.append(f"{address!r}: reported as failed, and nobody had refused")
+            text = f"{address!r}: reported as failed, and nobody had refused: {report.text!r}"
+            self.lies.append(text)
 
     def close(self, letter: Letter, marks: dict[Addressee, bytes]) -> None:
         """Settle a message whose marks are final, and forget it."""
@@ -67,6 +73,7 @@ class Ledger:
                 self.lost.append(f"{address!r}: marked as delivered, and never taken")
             self._count(address, taken, delivered=mark == b"+")
             self._server.acceptances.pop(address, None)
+            self._stories.pop(address, None)
             self._server.refused.discard(address)
         self.counts["messages"] += 1
 
@@ -84,7 +91,11 @@ class Ledger:
         if delivered:
             self.counts["repeated"] += max(0, len(taken) - 1)
         if len(certain) > 1 or (certain and not delivered):
-            self.unexcused.append(f"{address!r}: taken {len(taken)} times, {len(certain)} without doubt")
+            times = [f"turn {one.turn} of {one.connection!r}" for one in taken]
+            story = self._stories.get(address, "")
+            self.unexcused.append(
+                f"{address!r}: taken {len(taken)} times, {len(certain)} without doubt: {times}; {story}"
+            )
 
     def _taken(self, address: bytes) -> list[Acceptance]:
         return self._server.acceptances.get(address, [])

@@ -110,6 +110,11 @@ class Judging(SynchronousTestCase):
         self.assertEqual(changes(before, before + b"\n" + told()), [])
         self.assertIn("without an end", self.problem(before + told(), before))
 
+    def test_empty_line_at_the_end_would_hide_what_follows_it(self) -> None:
+        before = FILE + b"x\n\n"
+        self.assertEqual(changes(before, before + b"\n" + told()), [])
+        self.assertIn("without an end", self.problem(before + told(), before))
+
     def test_appended_lines_are_whole(self) -> None:
         self.assertIn("has no line end", self.problem(FILE + told()[:-1]))
 

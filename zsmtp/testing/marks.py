@@ -125,7 +125,8 @@ def _appended(before: bytes, after: bytes) -> list[str]:
     added = after[len(before) :]
     if not added:
         return []
-    if not before.endswith(b"\n"):
+    last = records(before)[-1][1] if before else b"-"
+    if not before.endswith(b"\n") or not last:  # an empty line at the end would hide what follows
         if not added.startswith(b"\n"):
             return [f"{added[:40]!r} was appended to a line without an end"]
         added = added[1:]

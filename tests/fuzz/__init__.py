@@ -1,0 +1,1 @@
+"""Octets that nobody would write, for everything of zsmtp that reads octets of others."""
