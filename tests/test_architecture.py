@@ -19,7 +19,7 @@ LAYERS: list[list[set[str]]] = [
     [{"", "errors"}],
     [{"trouble"}],
     [{"smtp"}, {"message"}, {"spool"}],
-    [{"policy", "plan", "target", "destination", "credentials"}],
+    [{"policy", "plan", "target", "destination", "credentials", "tlsfile"}],
     [{"net"}],
     [{"job", "selection", "deliver", "options"}],
     [{"agent", "assembly", "feed"}, {"daemon"}],
@@ -43,14 +43,16 @@ PURE = {
     "zsmtp.plan",
     "zsmtp.destination",
     "zsmtp.credentials",
+    "zsmtp.tlsfile",
     "zsmtp.daemon.schedule",
 }
 
 # What a pure module may import: nothing that reads a clock, a file, a socket, chance or the environment.
 HARMLESS = {
     "__future__", "abc", "ast", "base64", "binascii", "bisect", "codecs", "collections", "dataclasses",
-    "datetime", "email", "enum", "functools", "hashlib", "heapq", "hmac", "idna", "ipaddress", "itertools",
-    "math", "operator", "quopri", "re", "string", "stringprep", "struct", "textwrap", "types", "typing",
+    "datetime", "difflib", "email", "enum", "functools", "hashlib", "heapq", "hmac", "idna", "ipaddress",
+    "itertools", "math", "operator", "quopri", "re", "string", "stringprep", "struct", "textwrap", "types",
+    "typing",
     "typing_extensions", "unicodedata",
 }  # fmt: skip
 HARMFUL_USES = {"open", "input", "print", "eval", "exec", "__import__", "breakpoint"}

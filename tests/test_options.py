@@ -348,7 +348,6 @@ class Flags(OptionsTestCase):
             ("-D",),
             ("-L", "iface:eth0"),
             ("-r",),
-            ("-S", "/etc/tls.conf"),
             ("-W",),
         ):
             self.assertEqual(self.refuse(*words), f"option {words[0]} is not supported yet")
@@ -504,6 +503,11 @@ class Values(OptionsTestCase):
         self.assertEqual(
             self.refuse("-O", "no-starttls=1"), "-O no-starttls takes no value; write it without =1"
         )
+
+    def test_no_tls_and_its_configuration_exclude_each_other(self) -> None:
+        self.assertEqual(self.read("-S", "/etc/tls.conf").tls_path, "/etc/tls.conf")
+        for words in (("-S", "x", "-O", "no-starttls"), ("-O", "no-starttls", "-S", "x")):
+            self.assertIn("leaves nothing to do for -S", self.refuse(*words))
 
     def test_name_servers_in_their_order(self) -> None:
         words = ["127.0.0.1", "127.0.0.1:5353", "[::1]:5353", "::1", "[192.0.2.1]"]
@@ -703,7 +707,7 @@ class TheProcess(SynchronousTestCase):
         self.assertEqual(done.stdout.decode(), help_text("zsmtp"))
 
     def test_a_usage_error_ends_before_the_first_hungry(self) -> None:
-        for words in (["-z"], ["-c"], ["-M"], ["-T", "conn=9"], ["-O", "nope"], ["-S", "/etc/tls.conf"]):
+        for words in (["-z"], ["-c"], ["-M"], ["-T", "conn=9"], ["-O", "nope"], ["-S", ""]):
             done = zsmtp_process(*words)
             self.assertEqual((done.returncode, done.stdout), (64, b""))
             first, second = done.stderr.decode().splitlines()

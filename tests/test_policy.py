@@ -43,6 +43,12 @@ TROUBLES = {
         "local; 500 (Remote system doesn't support mandated TLS mode)",
     ),
     Kind.TLS_FAILED: ("retryat +60", "4.7.3 (TLS could not be started)", "smtp; 466 (why)"),
+    Kind.TLS_UNTRUSTED: (
+        "retryat +60",
+        "4.7.5 (certificate of the server is not trusted)",
+        "smtp; 466 (why)",
+    ),
+    Kind.TLS_UNUSABLE: ("retryat +60", "4.3.5 (TLS configuration cannot be used)", "smtp; 466 (why)"),
     Kind.AUTH_FAILED: ("retryat +60", "4.7.8 (authentication failed)", "smtp; 466 (why)"),
     Kind.SECRETS_UNUSABLE: (
         "retryat +60",

@@ -7,7 +7,10 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.source import ROOT
+from zsmtp.net.tls import ClientContexts
 from zsmtp.options import Settings, parse
+from zsmtp.tlsfile import KEYWORDS as TLS_KEYWORDS
+from zsmtp.tlsfile import Level, TlsSettings, read_tls_file
 
 # What the scheduler takes; it refuses to start for any other word.
 KEYWORDS = {"command", "expiry", "expiry2", "group", "idlemax", "interval", "maxchannel", "maxring", "maxta"}
@@ -59,3 +62,39 @@ class SchedulerConf(SynchronousTestCase):
         settings = self.settings("smtp-lmtp/*")
         self.assertEqual((settings.channel, settings.lmtp), ("smtp-lmtp", True))
         self.assertEqual(settings.forced, b"UNIX:/run/dovecot/lmtp")
+
+
+class TlsConf(SynchronousTestCase):
+    """conf/smtp-tls.conf and its mandatory sister are read without a complaint, and are not toothless."""
+
+    def load(self, name: str, change: str = "") -> TlsSettings:
+        text = (ROOT / "conf" / name).read_text()
+        if change:
+            text = re.sub(change, r"\1", text, flags=re.MULTILINE)
+        complaints: list[str] = []
+        settings = read_tls_file(text.encode(), name, complaints.append)
+        self.assertEqual(complaints, [])
+        return settings
+
+    def test_sample_asks_for_nothing_and_checks_what_it_can(self) -> None:
+        settings = self.load("smtp-tls.conf")
+        self.assertEqual((settings.level, settings.is_demanded), (Level.OPPORTUNISTIC, False))
+        ClientContexts(settings).prepare()
+
+    def test_mandatory_sample_demands_tls_and_the_right_server(self) -> None:
+        settings = self.load("smtp-tls-mandatory.conf")
+        self.assertEqual((settings.level, settings.is_demanded), (Level.NAME, True))
+        ClientContexts(settings).prepare()
+
+    def test_lines_that_are_commented_out_are_right_too(self) -> None:
+        uncommented = r"^#((?:no-|demand-)?tls-)"
+        settings = self.load("smtp-tls.conf", uncommented)
+        self.assertTrue(settings.is_demanded)
+        self.assertEqual(settings.cert_file, "/etc/zmailer/smtp-client-cert.pem")
+        settings = self.load("smtp-tls-mandatory.conf", uncommented)
+        self.assertEqual(settings.names, ("mail.example.org",))
+
+    def test_page_explains_every_keyword(self) -> None:
+        page = (ROOT / "man/zsmtp.8").read_text().replace("\\-", "-")
+        for keyword in TLS_KEYWORDS:
+            self.assertIn(keyword.name + (f' " {keyword.value}"' if keyword.value else ""), page)

@@ -190,12 +190,12 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
     from zsmtp.job import Conduct
     from zsmtp.net.interfaces import local_addresses, read_self_addresses
     from zsmtp.net.resolve import Resolver
-    from zsmtp.net.tls import ClientContexts
+    from zsmtp.net.security import Security
     from zsmtp.smtp.manner import Esmtp, Manner, Tls
 
     name = settings.hello_name or machine_name()
     resolver = Resolver(reactor, servers=settings.nameservers or None, random=SystemRandom())
-    contexts = ClientContexts()
+    security = Security(settings.tls_path, warn=agent.warn, now=reactor.seconds)
     own_names = frozenset({name.lower(), machine_name().lower()})
     known_as = read_self_addresses(environment.get("SELFADDRESSES"))
 
@@ -233,7 +233,7 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         ),
         rules=rules,
         find=resolver.find,
-        context_for=contexts.creator_for,
+        context_for=security.creator_for,
         broken_tls={},
         connections=settings.connections,
         one_message=settings.one_message_per_connection,

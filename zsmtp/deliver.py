@@ -44,7 +44,7 @@ REMEMBERED: Final = 5.0
 """seconds for which a host that could not be reached, or hung, is not tried again for the jobs behind"""
 _HANGS: Final = frozenset({Kind.TIMED_OUT, Kind.WRITE_TIMED_OUT})
 _UNREACHABLE: Final = _HANGS | {
-    Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED,
+    Kind.CONNECT_FAILED, Kind.DNS_UNAVAILABLE, Kind.NO_ADDRESS, Kind.BIND_FAILED, Kind.TLS_UNUSABLE,
     Kind.AUTH_FAILED, Kind.SECRETS_UNUSABLE,  # many attempts in a row make servers lock the user out
 }  # fmt: skip
 _NOT_ITS_SERVER: Final = b"4.4.4 (not delivered with mail for another host)"
@@ -295,6 +295,10 @@ class Delivery:
         except Exception:  # noqa: BLE001  as above
             _log.failure("judging {path}", path=work.job.path)
             verdict = policy.judge_trouble(_INTERNAL)
+        if courier.tls is not None:
+            verdict = verdict._replace(
+                text=b"%s\r(%s)" % (verdict.text, courier.tls.text.encode(errors="replace"))
+            )
         work.job.settle(key, verdict, courier.peer)
 
     def _settle_work(self, work: _Work, trouble: Trouble) -> None:

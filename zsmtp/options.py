@@ -372,7 +372,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET = frozenset("DLrSW")
+NOT_YET = frozenset("DLrW")
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 
@@ -427,6 +427,8 @@ def _check_as_a_whole(settings: Settings) -> Settings:
             "-M (LMTP) is not allowed on port 25; "
             "give another port with -p or -F [address]:port, or a socket with -F UNIX:/path"
         )
+    if settings.tls_path is not None and not settings.opportunistic_tls:
+        raise UsageError("-O no-starttls leaves nothing to do for -S; give one of them")
     return settings._replace(allow_self=settings.allow_self and not settings.use_mx)
 
 

@@ -202,6 +202,9 @@ _TROUBLES: Final[dict[Kind, _Row]] = {
         local=b"500 (Remote system doesn't support mandated TLS mode)",
     ),
     Kind.TLS_FAILED: _Row(Word.RETRY, b"4.7.3 (TLS could not be started)"),
+    # RFC 3463 3.8: a certificate can be renewed, and so can ours
+    Kind.TLS_UNTRUSTED: _Row(Word.RETRY, b"4.7.5 (certificate of the server is not trusted)"),
+    Kind.TLS_UNUSABLE: _Row(Word.RETRY, b"4.3.5 (TLS configuration cannot be used)"),
     # RFC 4954 6: never without it where it was configured, and a password can be corrected
     Kind.AUTH_FAILED: _Row(Word.RETRY, b"4.7.8 (authentication failed)"),
     Kind.SECRETS_UNUSABLE: _Row(Word.RETRY, b"4.3.5 (secrets for authentication cannot be used)"),

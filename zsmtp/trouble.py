@@ -37,6 +37,8 @@ class Kind(Enum):
     HELLO_REFUSED = "the server refused EHLO, LHLO or HELO"
     TLS_REQUIRED = "TLS is demanded and could not be had"
     TLS_FAILED = "the TLS handshake failed"
+    TLS_UNTRUSTED = "the certificate of the server is not good for its name"
+    TLS_UNUSABLE = "the TLS configuration of this host cannot be used"
     AUTH_FAILED = "authentication failed"
     SECRETS_UNUSABLE = "the secrets for authentication cannot be used"
     # the dialogue

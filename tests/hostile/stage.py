@@ -338,7 +338,7 @@ class _Play:
             manner=_manner(self._behaviour),
             rules=RouteRules,
             find=find,
-            context_for=_contexts.creator_for,
+            context_for=lambda hop: _contexts.creator_for(hop.name),
             broken_tls={},
             connections=next((int(one[12:]) for one in options if one.startswith("connections=")), 1),
             one_message="one-message" in options,

@@ -61,7 +61,7 @@ class DeliveryTest(SpooledTest):
             manner=manner,
             rules=RouteRules,
             find=find,
-            context_for=lambda name: name,
+            context_for=lambda hop: hop.name,
             broken_tls={},
             remark=self.remarks.append,
             **options,

@@ -18,6 +18,7 @@ from zsmtp.credentials import Credentials, is_private
 from zsmtp.destination import Hop, Route, RouteRules, Target
 from zsmtp.net.courier import Courier, Employer
 from zsmtp.net.endpoints import address_text, connect_trouble, endpoint_for
+from zsmtp.net.tls import ClientCreator
 from zsmtp.smtp.session import Esmtp, Manner, State, Tls
 from zsmtp.target import Name
 from zsmtp.trouble import Kind, Peer, Trouble
@@ -43,8 +44,9 @@ class Equipment(NamedTuple):
     """What all deliveries of a process share.
 
     `rules` gives what the options say of routes, and this machine's addresses as they are now; `find`
-    resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a server
-    name, or None for no TLS; `broken_tls` maps addresses to the time until which their TLS is known to fail;
+    resolves a target to a route or a trouble; `context_for` gives the TLS connection creator for a hop,
+    None for no TLS, or a trouble that forbids to connect at all; `broken_tls` maps addresses to the time
+    until which their TLS is known to fail;
     `witness` gives for each connection what sees its lines (`Session.witness`).
     `credentials` says who we are for a host: None for nobody, a trouble if the answer cannot be known; `warn`
     takes lines for the postmaster.
@@ -54,7 +56,7 @@ class Equipment(NamedTuple):
     manner: Manner
     rules: Callable[[], RouteRules]
     find: Callable[[Target, RouteRules], Deferred[Route | Trouble]]
-    context_for: Callable[[str], Any]
+    context_for: Callable[[Hop], Any]
     broken_tls: dict[str, float]
     connections: int = 1
     one_message: bool = False
@@ -97,15 +99,21 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
         return credentials, Peer(hop.remote, address_text(hop))
     manner = _manner_for(equipment, hop, credentials)
     while True:
+        context = equipment.context_for(hop)
+        if isinstance(context, Trouble):
+            return context, Peer(hop.remote, address_text(hop))
+        if isinstance(context, ClientCreator) and context.is_demanded:
+            manner = manner._replace(tls=Tls.REQUIRED)
         courier = Courier(
             employer,
             hop,
             manner,
             clock=equipment.reactor,
-            context=equipment.context_for(hop.name) if manner.tls is not Tls.NEVER else None,
+            context=context if manner.tls is not Tls.NEVER else None,
             credentials=credentials,
             send_buffer=equipment.send_buffer,
             witness=equipment.witness,
+            remark=equipment.tell,
         )
         trouble = await _open(equipment, courier, manner)
         if trouble is None:
@@ -155,13 +163,15 @@ def _manner_for(equipment: Equipment, hop: Hop, credentials: Credentials | None)
 
 def _other_manner(equipment: Equipment, manner: Manner, trouble: Trouble, courier: Courier) -> Manner | None:
     """Return what to try once more with the same host on a new connection, or None."""
-    session = courier.session
-    if (
-        manner.tls is Tls.OPPORTUNISTIC
-        and session.ended_in is State.SECURING
-        and trouble.kind is not Kind.PROTOCOL  # somebody who meddles with STARTTLS is not rewarded at once
-        and not (manner.authenticate and not courier.isPrivate)
-    ):
+    session, context = courier.session, courier.context
+    # What a server has against our side of the handshake may come behind it (RFC 8446 4.4.2.4); and somebody
+    # who meddles with STARTTLS is not rewarded at once.
+    failed = trouble.kind is Kind.TLS_FAILED or (
+        session.ended_in is State.SECURING and trouble.kind is not Kind.PROTOCOL
+    )
+    if failed and isinstance(context, ClientCreator) and context.has_resumed:
+        return manner  # maybe it was the old session that the server could not bear: once more without
+    if failed and manner.tls is Tls.OPPORTUNISTIC and not (manner.authenticate and not courier.isPrivate):
         # RFC 7435: less than TLS is better than no mail, where nobody demands more
         _remember_broken_tls(equipment, courier.hop.address)
         return manner._replace(tls=Tls.NEVER)

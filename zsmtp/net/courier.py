@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from zsmtp.net.tls import Secured
     from zsmtp.smtp.transaction import Recipient, Transaction
 
 __all__ = ["Courier", "Employer"]
@@ -70,6 +71,7 @@ class Courier(DeliverySender):
         credentials: Credentials | None = None,
         send_buffer: int | None = None,
         witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None,
+        remark: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(None, None, context, manner.name, manner=manner, clock=clock)
         self.employer = employer
@@ -83,6 +85,7 @@ class Courier(DeliverySender):
         self.is_leaving = False
         self._send_buffer = send_buffer
         self._witness = witness
+        self._remark = remark
         self._spoke_at = 0.0
         self._idle_since = 0.0
         self._idle_call: Any = None
@@ -119,6 +122,10 @@ class Courier(DeliverySender):
                 transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         except (OSError, OverflowError):
             pass  # it is closed again already, which the transport will find, or cannot be set: not needed
+
+    def tlsEstablished(self, tls: Secured) -> None:
+        """See DeliverySender."""
+        self._remark(f"TLS connection established: {tls.text}")
 
     def _begin_work(self) -> None:
         assert self.clock is not None

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from zsmtp.net.deadline import Deadline
 from zsmtp.net.outlet import Outlet
 from zsmtp.net.stock import StockMail, authenticators
-from zsmtp.net.tls import Secured, secured
+from zsmtp.net.tls import ClientCreator, Secured, secured
 from zsmtp.smtp.event import (
     Broken,
     ChallengeReceived,
@@ -149,12 +149,20 @@ class DeliverySender(ESMTPSender):
 
     def handshakeCompleted(self) -> None:
         """See IHandshakeListener."""
-        self.tls = secured(self.transport.getHandle())
+        handle, context = self.transport.getHandle(), self.context
+        self.tls = context.secured(handle) if isinstance(context, ClientCreator) else secured(handle)
+        self.tlsEstablished(self.tls)
+        if isinstance(context, ClientCreator) and context.distrust:
+            self.drop(Trouble(Kind.TLS_UNTRUSTED, context.distrust.encode(errors="replace")))
+            return
         if self.session.state is State.SECURING:  # else the connection was secure from the beginning
             self.session.secured()
         self.proceed()
 
     # For the owner
+
+    def tlsEstablished(self, tls: Secured) -> None:
+        """The handshake is done; what is negotiated may yet turn out not to be good enough."""
 
     def greeted(self) -> None:
         """The session is open."""
@@ -240,6 +248,8 @@ class DeliverySender(ESMTPSender):
             case RecipientAnswered(transaction, recipient):
                 self.recipientAnswered(transaction, recipient)
             case Greeted():
+                if self.tls is not None and isinstance(self.context, ClientCreator):
+                    self.context.keep(self.transport.getHandle())
                 self.greeted()
             case SecureNow():
                 self._secure()
@@ -265,7 +275,12 @@ class DeliverySender(ESMTPSender):
         if reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
             return _HANDSHAKE_LOST if self.session.state is State.SECURING else None
         if self.session.state is State.SECURING:
+            distrust = self.context.distrust if isinstance(self.context, ClientCreator) else ""
+            if distrust:
+                return Trouble(Kind.TLS_UNTRUSTED, distrust.encode(errors="replace"))
             return Trouble(Kind.TLS_FAILED, b"TLS handshake: " + _reason(reason))
+        if self.session.state is State.NEGOTIATING and self.session.is_secure and _is_alert(reason):
+            return Trouble(Kind.TLS_FAILED, b"TLS, behind the handshake: " + _reason(reason))
         return Trouble(Kind.HUNG_UP, b"connection lost: " + _reason(reason))
 
     def _end(self, trouble: Trouble | None) -> None:
@@ -395,6 +410,11 @@ def _is_complete(authenticator: Any) -> bool:
 def _shapes(secret: bytes) -> tuple[bytes, ...]:
     """The forms in which a server could quote a secret."""
     return secret, base64.b64encode(secret), secret.hex().encode(), secret.hex().upper().encode()
+
+
+def _is_alert(reason: Failure) -> bool:
+    """Whether the peer has ended the connection by an alert of TLS."""
+    return type(reason.value).__module__.startswith("OpenSSL") and b"alert" in _reason(reason)
 
 
 def _reason(reason: Failure) -> bytes:

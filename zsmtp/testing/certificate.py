@@ -1,44 +1,18 @@
-"""A certificate for tests, made at run time: an authority and a server signed by it.
+"""Certificates for tests, made at run time: a good one for any names, and those of every peculiar kind.
 
-Nothing of this is stored in the project, so that nothing expires and nobody trusts it by accident.
+certificate().server_context()
+for peculiarity in Peculiarity:
+    peculiarity.credentials("mx.example")
 """
 
 from __future__ import annotations
 
-import datetime
 import functools
-import ipaddress
-import ssl
-import tempfile
-from typing import NamedTuple
+from enum import Enum
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from zsmtp.testing.authority import FUTURE, PAST, Authority, Credentials
 
-__all__ = ["Credentials", "certificate"]
-
-# A fixed span, so that no clock is asked: far enough on both sides for any test.
-_FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_UNTIL = datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC)
-
-
-class Credentials(NamedTuple):
-    """PEM texts: the server's certificate and key, and the authority's certificate."""
-
-    certificate: bytes
-    key: bytes
-    authority: bytes
-
-    def server_context(self) -> ssl.SSLContext:
-        """Return a context for the server's side of a connection."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.NamedTemporaryFile() as file:  # the ssl module reads only files
-            file.write(self.certificate + self.key)
-            file.flush()
-            context.load_cert_chain(file.name)
-        return context
+__all__ = ["Credentials", "Peculiarity", "certificate"]
 
 
 @functools.cache
@@ -48,46 +22,61 @@ def certificate(*names: str) -> Credentials:
     The same names give the same certificate for as long as the process lives.
     """
     wanted = names or ("mx.example", "fake.example.test", "localhost", "127.0.0.1", "::1")
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "zsmtp test authority")])
-    authority = (
-        _builder(authority_name, authority_name, authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0])])
-    server = (
-        _builder(name, authority_name, key)
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in wanted]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    return Credentials(
-        server.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-        authority.public_bytes(serialization.Encoding.PEM),
-    )
+    return Authority().issue(*wanted)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_FROM)
-        .not_valid_after(_UNTIL)
-    )
+class Peculiarity(Enum):
+    """What a certificate of a mail server may be like."""
+
+    GOOD = "good"
+    CHAIN = "behind an intermediate authority"
+    MISSING_INTERMEDIATE = "behind an intermediate authority that is not sent"
+    RSA = "with an RSA key"
+    SHORT_KEY = "with an RSA key of 1024 bits"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not yet valid"
+    WRONG_NAME = "for another name"
+    WILDCARD = "for all names of the domain"
+    COMMON_NAME_ONLY = "with the name in the common name only"
+    SELF_SIGNED = "signed by itself"
+    UNKNOWN_AUTHORITY = "of an authority that nobody knows"
+
+    def credentials(self, name: str) -> Credentials:
+        """Make one for a server called `name`; `authority` in it is what clients are to trust.
+
+        The same certificate for as long as the process lives.
+        """
+        return _credentials(self, name)
 
 
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+@functools.cache
+def _root() -> Authority:
+    return Authority()
+
+
+@functools.cache
+def _credentials(peculiarity: Peculiarity, name: str) -> Credentials:
+    authority = _root()
+    match peculiarity:
+        case Peculiarity.CHAIN | Peculiarity.MISSING_INTERMEDIATE:
+            between = Authority("zsmtp test authority, second floor", above=authority)
+            return between.issue(name, with_chain=peculiarity is Peculiarity.CHAIN)
+        case Peculiarity.RSA:
+            return authority.issue(name, key_bits=2048)
+        case Peculiarity.SHORT_KEY:
+            return authority.issue(name, key_bits=1024)
+        case Peculiarity.EXPIRED:
+            return authority.issue(name, valid=PAST)
+        case Peculiarity.NOT_YET_VALID:
+            return authority.issue(name, valid=FUTURE)
+        case Peculiarity.WRONG_NAME:
+            return authority.issue("other.example")
+        case Peculiarity.WILDCARD:
+            return authority.issue("*." + name.partition(".")[2])
+        case Peculiarity.COMMON_NAME_ONLY:
+            return authority.issue(name, is_named=False)
+        case Peculiarity.SELF_SIGNED:
+            return authority.issue(name, is_self_signed=True)
+        case Peculiarity.UNKNOWN_AUTHORITY:
+            return Authority("somebody").issue(name)._replace(authority=authority.certificate)
+    return authority.issue(name)
