@@ -36,6 +36,7 @@ from zsmtp.options import (
 )
 from zsmtp.smtp.manner import Esmtp
 from zsmtp.smtp.patience import Timeouts
+from zsmtp.spool.zenv import VARIABLES
 
 ROOT = Path(zsmtp.__file__).resolve().parent.parent
 MANUAL = ROOT / "man" / "zsmtp.8"
@@ -112,7 +113,8 @@ class TheCasesOfTheSpecification(OptionsTestCase):
         self.assertTrue(self.read("-O", "IGNORE-EZMLM").ignore_ezmlm)
         self.assertEqual(
             self.refuse("-O", "nope"),
-            '-O "nope" is unknown; known are ignore-ezmlm, connections=N, no-starttls, nameserver=ADDRESS',
+            '-O "nope" is unknown; '
+            "known are ignore-ezmlm, connections=N, no-starttls, nameserver=ADDRESS, syslog=SOCKET",
         )
 
     def test_c11_lmtp_on_the_smtp_port(self) -> None:
@@ -276,7 +278,7 @@ class Words(OptionsTestCase):
         self.assertEqual(
             self.refuse("-O", "x\n#hungry"),
             '-O "x\\n#hungry" is unknown; '
-            "known are ignore-ezmlm, connections=N, no-starttls, nameserver=ADDRESS",
+            "known are ignore-ezmlm, connections=N, no-starttls, nameserver=ADDRESS, syslog=SOCKET",
         )
         self.assertIn("'\\x1b'", self.refuse("-\x1b"))
         self.assertIn('"\\udcff"', self.refuse("-p", "\udcff"))
@@ -731,3 +733,35 @@ class TheProcess(SynchronousTestCase):
                 "zsmtp.agent",
             )
             self.assertEqual([name for name in heavy if name in loaded], [])
+
+
+class TheZEnvironment(SynchronousTestCase):
+    """Every variable that the original read is heeded or said to be ignored, in one table and in the page."""
+
+    # the specification of the spool, F.2
+    READ_BY_THE_ORIGINAL = (
+        "BINDADDR DEFCHARSET NOBODY NORECEIVEDFORCLAUSE ORGDOMAIN POSTOFFICE RFC822TABS SELFADDRESSES "
+        "SNMPSHAREDFILE SYSLOGFLG TALOCKMODE TA_USE_MMAP"
+    )
+
+    def setUp(self) -> None:
+        if not MANUAL.exists():
+            raise SkipTest("man/zsmtp.8 is not beside the package")
+        text = MANUAL.read_text("ascii").replace("\\-", "-")
+        section = text[text.index(".SH Z-ENVIRONMENT") :]
+        section = section[: section.index(".SH FILES")]
+        heeded, _, ignored = section.partition("are ignored, for these reasons:")
+        self.heeded = set(re.findall(r"^\.TP\n\.B ([A-Z0-9_]+)$", heeded, re.MULTILINE))
+        self.ignored = dict(re.findall(r"^\.TP\n\.B ([A-Z0-9_]+)\n(.*)$", ignored, re.MULTILINE))
+
+    def test_every_variable_has_a_row(self) -> None:
+        self.assertEqual(sorted(row.name for row in VARIABLES), sorted(self.READ_BY_THE_ORIGINAL.split()))
+
+    def test_the_page_says_what_the_table_says(self) -> None:
+        self.assertEqual(self.heeded, {row.name for row in VARIABLES if not row.ignored})
+        self.assertEqual(self.ignored, {row.name: row.ignored for row in VARIABLES if row.ignored})
+
+    def test_what_is_heeded_is_read_and_nothing_else_is(self) -> None:
+        source = "".join(path.read_text("utf-8") for path in (ROOT / "zsmtp").glob("*.py"))
+        read = set(re.findall(r'environment\.get\("([A-Z0-9_]+)"\)', source))
+        self.assertEqual(read, {row.name for row in VARIABLES if not row.ignored})

@@ -83,6 +83,8 @@ class Agent:
         self.reactor = reactor
         self.pid = pid
         self.transcript = transcript
+        self.log: Callable[[Settled], None] | None = None
+        """Told of each recipient as well."""
         self.progress = progress
         self.conduct: Conduct | None = None
         self.equipment: Equipment | None = None
@@ -320,6 +322,8 @@ class Agent:
         """Tell the scheduler what became of a recipient."""
         self._warn_of_complaints()
         self._say(settled.line)
+        if self.log is not None:
+            self.log(settled)
         file = settled.job.file
         verbose = file.control.verbose
         if self.transcript is None and verbose is None:

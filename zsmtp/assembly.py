@@ -14,11 +14,10 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
-from functools import partial
 from io import TextIOBase
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from zsmtp import logs
 from zsmtp.errors import ZsmtpError
 from zsmtp.spool.zenv import ZEnvironment
 
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
 
     from zsmtp.agent import Agent
     from zsmtp.destination import Hop
-    from zsmtp.net.progress import Progress
     from zsmtp.net.transcript import Transcript
     from zsmtp.options import Settings
-    from zsmtp.trouble import Peer
 
 __all__ = [
     "equip",
@@ -89,9 +86,10 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
         write_comment=error_output(),
         hold=console.hold,
         transcript=transcript,
-        progress=_progress(settings, reactor, printed.put),
+        progress=logs.progress(settings, reactor, printed.put),
         debug=settings.debug,
     )
+    agent.log = logs.system_log(settings, environment, pid, time.time)
     console.serve(agent.receive, agent.end_of_orders, agent.stop)
     equip(agent, settings, environment, reactor)
     _log_to(agent)
@@ -160,25 +158,7 @@ def open_transcript(
     settings: Settings, pid: int, reactor: Any, tell: Callable[[str], None]
 ) -> Transcript | None:
     """Open the transcript of -l; without it the mail goes out all the same."""
-    if settings.log_path is None:
-        return None
-    from email.utils import formatdate
-
-    from zsmtp.net.transcript import Transcript
-
-    try:
-        transcript = Transcript(
-            settings.log_path,
-            pid=pid,
-            clock=time.time,
-            later=lambda flush: reactor.callLater(0, flush),
-            warn=tell,
-        )
-    except OSError as error:
-        tell(f'cannot open logfile "{settings.log_path}"! {error.strerror}; working without it')
-        return None
-    transcript.remark(f"Start time: {formatdate(time.time(), localtime=True)}")
-    return transcript
+    return logs.transcript(settings, pid, reactor, time.time, tell)
 
 
 def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: Any) -> None:
@@ -238,7 +218,7 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         connections=settings.connections,
         one_message=settings.one_message_per_connection,
         send_buffer=settings.send_buffer,
-        witness=_witness(settings, agent.transcript, agent.progress),
+        witness=logs.witness_for(settings, agent.transcript, agent.progress),
         progress=agent.progress,
         remark=agent.remark if agent.remarks else None,
         credentials=_credentials(settings, agent.warn),
@@ -248,21 +228,6 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         from zsmtp.selection import Selector
 
         agent.selector = Selector(agent.equipment, agent.conduct.channel, resolver.exchangers, agent.wake)
-
-
-def _progress(settings: Settings, reactor: Any, tell: Callable[[str], None]) -> Progress | None:
-    """What sets the process title, with -s."""
-    if not settings.titles:
-        return None
-    from zsmtp.net.proctitle import TitleArea
-    from zsmtp.net.progress import Progress
-
-    try:
-        area = TitleArea.open()
-    except OSError as error:
-        tell(f"-s: the process title cannot be set here: {error.strerror}; working without it")
-        return None
-    return Progress(area.show, later=lambda show: reactor.callLater(0, show))
 
 
 def _credentials(settings: Settings, warn: Callable[[str], None]) -> Callable[[Hop], Any]:
@@ -281,31 +246,6 @@ def _credentials(settings: Settings, warn: Callable[[str], None]) -> Callable[[H
     )
     file.look()
     return file.for_hop
-
-
-def _witness(
-    settings: Settings, transcript: Transcript | None, progress: Progress | None
-) -> Callable[[Peer], Callable[[str, bytes], None]] | None:
-    """What sees the lines of each connection: nobody, unless an option asks for it."""
-    if transcript is None and progress is None:
-        return None
-    numbers = count(1)
-    is_one = settings.connections == 1
-
-    def witness(peer: Peer) -> Callable[[str, bytes], None]:
-        seen = []
-        if transcript is not None:
-            seen.append(transcript.witness(0 if is_one else next(numbers)))
-        if progress is not None:
-            seen.append(progress.witness(peer))
-        return seen[0] if len(seen) == 1 else partial(_to_all, seen)
-
-    return witness
-
-
-def _to_all(seen: list[Callable[[str, bytes], None]], kind: str, text: bytes) -> None:
-    for heard in seen:
-        heard(kind, text)
 
 
 def machine_name() -> str:

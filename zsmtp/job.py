@@ -91,6 +91,8 @@ class Job:
         "_message",
         "_open",
         "_source",
+        "began",
+        "conversion",
         "host",
         "path",
         "prepared_at",
@@ -112,6 +114,9 @@ class Job:
         self.host = host
         self.recipients = recipients
         self.served = served
+        self.began = conduct.clock()
+        self.conversion = b"NONE"
+        """How the latest transaction has changed the message: a word for the log."""
         self.prepared_at: float | None = None
         """when a server was last about to be offered a part of it, in seconds since 1970"""
         self._conduct = conduct
@@ -144,6 +149,11 @@ class Job:
     def spool_id(self) -> str:
         """What logs of all programs call this message."""
         return self._message.spool_id if self._message is not None else "-"
+
+    @property
+    def submitted(self) -> float:
+        """When the message was submitted, in seconds since 1970."""
+        return self._message.mtime_ns / 1e9 if self._message is not None else self.began
 
     def batches(self) -> Iterator[Batch]:
         """Give the recipients as they may share transactions; settle those that no server can be offered."""
@@ -188,6 +198,7 @@ class Job:
         if able.size and form.size > able.size:
             self._settle_all(batch, policy.judge_size(form.size, able.size))
             return None
+        self.conversion = form.conversion
         for note in form.notes:
             self._conduct.warn(f"{self.path}: {note}")
         says_ascii = plan.says_ascii(batch)

@@ -74,6 +74,7 @@ class Settings(NamedTuple):
     ignore_ezmlm: bool = False
     connections: int = 1
     opportunistic_tls: bool = True
+    log_socket: str = "/dev/log"  # of the system's log; "none" for no log
     nameservers: tuple[tuple[str, int], ...] = ()  # numeric address and port; (): as /etc/resolv.conf says
 
 
@@ -336,6 +337,7 @@ KEYWORDS: tuple[Keyword, ...] = (
     Keyword("connections", "N", _connections, "up to so many connections at once (1 to 100, default 1)"),
     Keyword("no-starttls", "", _set(opportunistic_tls=False), "no STARTTLS, even where the server offers it"),
     Keyword("nameserver", "ADDRESS", _nameserver, "ask this name server, ADDRESS[:PORT]; may be repeated"),
+    Keyword("syslog", "SOCKET", _path("O syslog=", "log_socket"), "socket of the system's log, or none"),
 )
 
 OPTIONS: tuple[Option, ...] = (

@@ -38,7 +38,7 @@ DEADLINE = 60.0
 
 def command(*words: str) -> list[str]:
     """Return the command line of an agent."""
-    return [sys.executable, "-m", "zsmtp", "-h", "client.example", *words]
+    return [sys.executable, "-m", "zsmtp", "-h", "client.example", "-O", "syslog=none", *words]
 
 
 def measured() -> dict[str, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from functools import cached_property
 
-from tests.agent.agents import AgentCase
+from tests.agent.agents import DEADLINE, AgentCase
 from tests.net.test_proctitle import title_of
+from zsmtp.spool.layout import spool_id
 from zsmtp.testing.dialogue import Script
-from zsmtp.testing.scheduler import Job
-from zsmtp.testing.spool import Addressee
+from zsmtp.testing.scheduler import Job, Result
+from zsmtp.testing.spool import Addressee, SpooledMail
 from zsmtp.testing.table import Table
 
 STOPS_READING = Script(
@@ -257,7 +259,7 @@ class Titles(AgentCase):
         agent = self.raw(server=server)
         agent.until_hungry()
         before = title_of(agent.process.pid)
-        self.assertIn("-m zsmtp -h client.example", before)
+        self.assertIn("zsmtp -h client.example -O syslog=none", before)
         agent.send(self.spool.add().feed(b"example.net"))
         self.assertTrue(server.wait(lambda server: bool(server.messages)))
         self.assertEqual(title_of(agent.process.pid), before)
@@ -273,6 +275,67 @@ class Titles(AgentCase):
         pattern = re.compile(wanted.decode())
         self.eventually(lambda: pattern.match(title_of(pid)), wanted.decode())
         return title_of(pid)
+
+
+class SystemLog(AgentCase):
+    """What the log daemon gets."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = os.path.join(self.spool.postoffice, "log")
+        self.daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.daemon.close)
+        self.daemon.bind(self.path)
+        self.daemon.settimeout(DEADLINE)
+
+    def deliver(self, flags: str | None) -> tuple[list[bytes], Result, list[SpooledMail]]:
+        """Deliver two mails to three recipients under these flags; return what was logged."""
+        server = self.server(
+            Table({"rcpt": ["250 ok", "550-5.1.1 no\r\n550 5.1.1 such user", "450 4.2.0 later"]})
+        )
+        mails = [
+            self.spool.add(recipients=[b"bob@example.net", b"al@example.net"]),
+            self.spool.add(recipients=[b"eve@example.net"]),
+        ]
+        with open(self.spool.zconfig, "w", encoding="ascii") as file:
+            file.write("" if flags is None else f"SYSLOGFLG={flags}\n")
+        jobs = [Job(mail.name) for mail in mails]
+        result = self.scheduler("-O", f"syslog={self.path}", server=server, jobs=jobs).run()
+        self.daemon.setblocking(False)
+        lines = []
+        try:
+            while True:
+                lines.append(self.daemon.recv(65536))
+        except BlockingIOError:
+            return lines, result, mails
+
+    def test_l08_one_line_for_each_recipient(self) -> None:
+        lines, result, mails = self.deliver(None)
+        self.assertEqual(len(lines), 3)
+        relay = rb"relay=\[127\.0\.0\.1\] \(\[127\.0\.0\.1\|\d+\|127\.0\.0\.1\|\d+\]\)"
+        users = dict(zip(mails[0].offsets, (b"bob", b"al"), strict=True))
+        files = {mail.number: os.stat(mail.message_path) for mail in mails}
+        self.assertEqual(sorted(result.words.values()), ["deferred", "error2", "ok3"])
+        for line, report in zip(lines, result.reports, strict=True):
+            status = files[report.number]
+            name = spool_id(status.st_ino, status.st_mtime_ns).encode()
+            user = b"eve" if report.number == mails[1].number else users[report.offset]
+            said = re.escape(report.text.rpartition(b"\r")[2])
+            self.assertRegex(said, rb"\d\d\d\\ ")
+            self.assertRegex(
+                line,
+                rb"\A<22>smtp\[%d\]: %b: to=<%b@example\.net>, delay=\d\d:\d\d:\d\d, xdelay=00:00:\d\d, "
+                rb"mailer=smtp, %b, stat=%b %b cvt=NONE\Z"
+                % (result.pid, name, user, relay, report.word.encode(), said),
+            )
+
+    def test_l08_items_may_be_tabulated(self) -> None:
+        lines, _, _ = self.deliver("Rt")
+        self.assertEqual([line.count(b"\t") for line in lines], [7, 7, 7])
+
+    def test_l08_flags_without_the_letter_mean_silence(self) -> None:
+        lines, result, _ = self.deliver("RC")
+        self.assertEqual((lines, len(result.reports)), ([], 3))
 
 
 class Environment(AgentCase):

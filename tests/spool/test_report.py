@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.spool.sample import BASE
 from zsmtp.spool.controlfile import parse
-from zsmtp.spool.report import LONGEST_LINE, clean, diagnostic_line, notary, report_line
+from zsmtp.spool.report import LONGEST_LINE, clean, diagnostic_line, log_line, notary, report_line
 
 NOTARY = (
     b"bob@example.net\x01failed\x014.2.0\x01smtp; 450 (x)\x01dns; mx.example.net (192.0.2.25)\x01smtp[4242]"
@@ -79,6 +79,61 @@ class ReportLines(SynchronousTestCase):
         )
         self.assertEqual((line.count(b"\n"), line[-1:], line.count(b"\t")), (1, b"\n", 2))
         self.assertLessEqual(len(line), LONGEST_LINE)
+
+
+class LogLines(SynchronousTestCase):
+    """What the system's log is told."""
+
+    def line(self, **other: object) -> bytes:
+        values: dict[str, object] = {
+            "delay": 7.9,
+            "spent": 2.1,
+            "channel": b"smtp",
+            "remote": b"dns; mx.example.net",
+            "ip": b"192.0.2.25",
+            "word": b"ok2",
+            "text": b"\r<<- .\r->> first\rsmtp; 250 (2.0.0 accepted)",
+            "conversion": b"NONE",
+            **other,
+        }
+        return log_line("S2244666AblDAKAA", b"bob@example.net", **values)  # type: ignore[arg-type]
+
+    def test_the_example_of_the_specification(self) -> None:
+        self.assertEqual(
+            self.line(),
+            b"S2244666AblDAKAA: to=<bob@example.net>, delay=00:00:07, xdelay=00:00:02, mailer=smtp, "
+            b"relay=mx.example.net ([192.0.2.25]), stat=ok2 smtp; 250 (2.0.0 accepted) cvt=NONE",
+        )
+
+    def test_items_with_tabulators(self) -> None:
+        self.assertEqual(
+            self.line(tabs=True, delay=360_000.0, conversion=b"QP").split(b"\t"),
+            [
+                b"S2244666AblDAKAA:",
+                b"to=<bob@example.net>",
+                b"delay=100:00:00",
+                b"xdelay=00:00:02",
+                b"mailer=smtp",
+                b"relay=mx.example.net ([192.0.2.25])",
+                b"stat=ok2",
+                b"smtp; 250 (2.0.0 accepted) cvt=QP",
+            ],
+        )
+
+    def test_what_is_not_known_is_left_out(self) -> None:
+        self.assertIn(b"mailer=smtp, relay=mx.example.net, stat=", self.line(ip=b""))
+        self.assertIn(b"mailer=smtp, stat=", self.line(remote=b"", ip=b""))
+        self.assertIn(b"relay=/run/lmtp, stat=", self.line(remote=b"/run/lmtp", ip=b""))
+
+    def test_clock_that_was_set_back_makes_no_nonsense(self) -> None:
+        self.assertIn(b"delay=00:00:00, xdelay=00:00:00,", self.line(delay=-5.0, spent=-0.1))
+
+    @settings(deadline=None, max_examples=100)
+    @given(HOSTILE, HOSTILE, HOSTILE)
+    def test_any_octets_make_one_line_without_controls(self, remote: bytes, text: bytes, word: bytes) -> None:
+        line = self.line(remote=remote, ip=text, text=text * 99, word=word)
+        self.assertNotRegex(line, rb"[\x00-\x1f\x7f]")
+        self.assertLess(len(line), 1300)
 
 
 class DiagnosticLines(SynchronousTestCase):

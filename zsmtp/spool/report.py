@@ -1,4 +1,4 @@
-"""Report lines for the scheduler and diagnostics for the control file, from values to octets.
+"""Lines for the scheduler, the control file and the system's log, from values to octets.
 
 Nothing that a server or a sender wrote can break out of its field: each is cleaned and bounded here.  Which
 word and which codes a recipient deserves is decided elsewhere.
@@ -6,7 +6,7 @@ word and which codes a recipient deserves is decided elsewhere.
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_LINE", "clean", "diagnostic_line", "notary", "report_line"]
+__all__ = ["LONGEST_LINE", "clean", "diagnostic_line", "log_line", "notary", "report_line"]
 
 LONGEST_LINE = 8192
 
@@ -84,3 +84,45 @@ def diagnostic_line(
 def _line(head: bytes, text: bytes) -> bytes:
     room = LONGEST_LINE - 1 - len(head)
     return head + clean(text[:LONGEST_LINE], line_break=b"\r")[: max(room, 0)] + b"\n"
+
+
+def log_line(
+    spool_id: str,
+    user: bytes,
+    *,
+    delay: float,
+    spent: float,
+    channel: bytes,
+    remote: bytes,
+    ip: bytes,
+    word: bytes,
+    text: bytes,
+    conversion: bytes,
+    tabs: bool = False,
+) -> bytes:
+    """Return the line that tells the system's log what became of a recipient.
+
+    `delay` are seconds since the message was submitted, `spent` those that we have had it; of `text`, which
+    is that of the report, the last line is taken.  `tabs` separates the items as SYSLOGFLG `t` wants it.
+    """
+    where = remote.partition(b";")[2].lstrip() or remote
+    items = [
+        b"to=<" + clean(user[:200]) + b">",
+        b"delay=" + _duration(delay),
+        b"xdelay=" + _duration(spent),
+        b"mailer=" + clean(channel[:80]),
+    ]
+    if where:
+        relay = b"relay=" + clean(where[:200])
+        items.append(relay + b" ([" + clean(ip[:80]) + b"])" if ip else relay)
+    what = b"stat=" + clean(word[:80])
+    said = clean(text.rstrip(b"\r\n").rpartition(b"\r")[2][: 400 if where else 200])
+    head = spool_id.encode("ascii", "backslashreplace") + b":"
+    if tabs:
+        return b"\t".join((head, *items, what, said + b" cvt=" + clean(conversion)))
+    return b"%b %b, %b %b cvt=%b" % (head, b", ".join(items), what, said, clean(conversion))
+
+
+def _duration(seconds: float) -> bytes:
+    whole = max(int(seconds), 0)
+    return b"%02d:%02d:%02d" % (whole // 3600, whole // 60 % 60, whole % 60)

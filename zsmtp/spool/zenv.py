@@ -13,16 +13,42 @@ import os
 import stat
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Final, NamedTuple, Self
 
 from zsmtp.errors import ConfigError
 from zsmtp.spool.layout import shown
 from zsmtp.spool.openfile import explain
 
-__all__ = ["ZEnvironment"]
+__all__ = ["VARIABLES", "Variable", "ZEnvironment"]
 
 _SIZE_LIMIT = 1024 * 1024
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
+
+
+class Variable(NamedTuple):
+    """A variable that the original agent or its libraries read.
+
+    `ignored` says why it is not heeded, in the words of the manual page; empty for one that is.
+    """
+
+    name: str
+    ignored: str = ""
+
+
+VARIABLES: Final = (
+    Variable("BINDADDR", "use option -L"),
+    Variable("DEFCHARSET"),
+    Variable("NOBODY", "no part of the work is done as another user"),
+    Variable("NORECEIVEDFORCLAUSE"),
+    Variable("ORGDOMAIN", "this agent makes no MIME boundaries and no reports of its own"),
+    Variable("POSTOFFICE", "the current directory says where the spool is, and TLS sessions stay in memory"),
+    Variable("RFC822TABS"),
+    Variable("SELFADDRESSES"),
+    Variable("SNMPSHAREDFILE", "there are no shared counters"),
+    Variable("SYSLOGFLG"),
+    Variable("TA_USE_MMAP", "control files are read, which is as fast"),
+    Variable("TALOCKMODE", "recipients are always locked: without that mail is delivered twice"),
+)
 
 
 class ZEnvironment:

@@ -170,6 +170,7 @@ class SpoolMaker:
             "POSTOFFICE": self.postoffice,
             "PATH": os.defpath,
             "ZCONFIG": self.zconfig,
+            "SYSLOGFLG": "R",  # tests leave no traces in the log of the machine
             **(zenv or {}),
         }
         with open(self.zconfig, "w", encoding="ascii") as file:
