@@ -113,6 +113,12 @@ class WithoutMessage(SpooledTest):
         self.assertEqual(self.finished, [job])
         self.expect_closed()
 
+    def test_not_even_a_recipient_without_an_address_is_told_of_without_one(self) -> None:
+        control = b"@ 0x7\ni 99\no x\ns local a@b a@b 99\nr           smtp example.net\nm\nA: b\n\n"
+        self.assertTrue(self.opened(self.spool.put("1000009", control, None)).is_finished)
+        [report] = self.told
+        self.assertEqual((report.word, report.notary[0]), ("deferred", b"<>"))
+
     def test_message_that_cannot_be_read_now_defers_them(self) -> None:
         mail = self.spool.add(recipients=TWO)
         os.unlink(mail.message_path)

@@ -317,7 +317,7 @@ class Job:
 
     def _notary(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> bytes:
         return report.notary(
-            recipient.quad.user,
+            recipient.quad.user or b"<>",  # the scheduler tells the sender of nobody without a name
             verdict.action,
             verdict.status,
             verdict.diagnostic,
