@@ -60,6 +60,6 @@ class FeedReader:
         if line.startswith(b"#"):
             return Note.IDLE if line == b"#idle" else Note.COMMENT
         path, tab, host = line.partition(b"\t")
-        if not path or len(path) > PATH_OCTETS or b"\0" in line:
+        if not path or len(path) > PATH_OCTETS or line.find(b"\0") >= 0:
             return Note.UNUSABLE
         return Feed(path, host if tab else None)

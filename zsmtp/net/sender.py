@@ -111,7 +111,9 @@ class DeliverySender(ESMTPSender):
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session and send what it answers."""
-        self._handle_all(self.session.receive(data))
+        events = self.session.receive(data)
+        if events:
+            self._handle_all(events)
         self.proceed()
 
     def timeoutConnection(self) -> None:
@@ -220,7 +222,9 @@ class DeliverySender(ESMTPSender):
                 self._handle_all([TransactionFinished(transaction)])
             return
         outlet.send()
-        self._look()
+        events = session.poll()
+        if events:  # reading the message has failed
+            self._handle_all(events)
         self._reckon()
 
     def beginTransaction(self, transaction: Transaction) -> None:
@@ -242,9 +246,10 @@ class DeliverySender(ESMTPSender):
             self.drop(_INTERNAL)
 
     def _handle(self, event: Event) -> None:
+        if isinstance(event, TransactionFinished):  # of every message, so not by way of all cases
+            self.transactionFinished(event.transaction)
+            return
         match event:
-            case TransactionFinished(transaction):
-                self.transactionFinished(transaction)
             case RecipientAnswered(transaction, recipient):
                 self.recipientAnswered(transaction, recipient)
             case Greeted():
@@ -373,9 +378,9 @@ class DeliverySender(ESMTPSender):
 
     def _reckon(self) -> None:
         """Let the deadline run for what is awaited now."""
-        if self._is_closed or self._runs_out is None or self._outlet is None:
+        session, outlet, runs_out = self.session, self._outlet, self._runs_out
+        if runs_out is None or outlet is None or self._is_closed:
             return
-        session, outlet = self.session, self._outlet
         step: tuple[object, int]
         if not outlet.is_sending:
             seconds, step = session.patience, (session.state, session.answered)
@@ -383,7 +388,7 @@ class DeliverySender(ESMTPSender):
             seconds, step = QUIT_SECONDS, (State.LEAVING, session.answered)
         else:
             seconds, step = session.manner.timeouts.write, (None, outlet.progress)
-        self._runs_out.run(seconds, step)
+        runs_out.run(seconds, step)
 
     def _stock_manner(self) -> Manner:
         """What the attributes of the superclass ask for."""
