@@ -44,6 +44,10 @@ PURE = {
     "zsmtp.destination",
     "zsmtp.credentials",
     "zsmtp.tlsfile",
+    "zsmtp.daemon.bounce",
+    "zsmtp.daemon.limits",
+    "zsmtp.daemon.logline",
+    "zsmtp.daemon.queue",
     "zsmtp.daemon.schedule",
 }
 
@@ -69,7 +73,7 @@ CLOCKS = {
 
 # Where clock and reactor come from: rooms in which a process is put together (`testing` is used by the
 # processes of other people's tests), and modules with a reason.
-ASSEMBLING_ROOMS = {"__main__", "assembly", "ctl", "testing"}
+ASSEMBLING_ROOMS = {"__main__", "assembly", "ctl", "tap", "testing"}
 ASSEMBLING_MODULES = {
     "zsmtp.agent": "only in its functions: that is what starts the agent",
     "zsmtp.net.sender": "Twisted's own sendmail() builds it and hands over no clock",

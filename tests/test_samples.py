@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.source import ROOT
+from zsmtp.daemon import config
 from zsmtp.net.tls import ClientContexts
 from zsmtp.options import Settings, parse
+from zsmtp.smtp.patience import Timeouts
 from zsmtp.tlsfile import KEYWORDS as TLS_KEYWORDS
 from zsmtp.tlsfile import Level, TlsSettings, read_tls_file
 
@@ -98,3 +101,31 @@ class TlsConf(SynchronousTestCase):
         page = (ROOT / "man/zsmtp.8").read_text().replace("\\-", "-")
         for keyword in TLS_KEYWORDS:
             self.assertIn(keyword.name + (f' " {keyword.value}"' if keyword.value else ""), page)
+
+
+class ZsmtpToml(SynchronousTestCase):
+    """conf/zsmtp.toml has every key of the daemon, and its defaults."""
+
+    def setUp(self) -> None:
+        self.text = (ROOT / "conf/zsmtp.toml").read_text()
+
+    def with_everything(self) -> str:
+        """The sample, all its examples put to use."""
+        return re.sub(r'^#(?=[a-z\["])', "", self.text, flags=re.MULTILINE)
+
+    def test_it_is_understood_as_it_is(self) -> None:
+        found = config.read(self.text, "zsmtp.toml")
+        self.assertEqual(found.postoffice, "/var/spool/postoffice")
+        self.assertEqual(found._replace(postoffice=None), config.Configuration(None))
+        self.assertEqual(found.channels[0].settings.timeouts, Timeouts())
+
+    def test_it_is_understood_with_every_example(self) -> None:
+        found = config.read(self.with_everything(), "zsmtp.toml")
+        self.assertEqual([channel.name for channel in found.channels], ["smtp", "lmtp"])
+        self.assertTrue(found.channels[1].settings.lmtp)
+        self.assertEqual(len(found.routes), 2)
+
+    def test_every_key_is_there(self) -> None:
+        tables = tomllib.loads(self.with_everything())
+        self.assertEqual(set(tables), {*config.TOP_KEYS, "channels", "routes"})
+        self.assertEqual(set(tables["channels"]["smtp"]), set(config.CHANNEL_KEYS))

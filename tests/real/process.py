@@ -68,6 +68,13 @@ class Program:
                 continue
             raise ProgramFailed(f"{what}: the program ended with status {status}\n{self._last_output()}")
 
+    def wait_for_end(self, seconds: float) -> None:
+        """Return when the program has ended by itself; raise ProgramFailed if it does not in time."""
+        try:
+            self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise ProgramFailed(f"still running after {seconds} s\n{self._last_output()}") from None
+
     def stop(self) -> None:
         """End the program and all that it started."""
         self._signal_group(signal.SIGTERM)
