@@ -7,6 +7,7 @@ import socket
 import sys
 
 from tests.test_manual.manual import ManualCase, Run
+from zsmtp.testing.dialogue import Script
 from zsmtp.testing.table import Table
 
 
@@ -116,6 +117,23 @@ class OptionM(ManualCase):
         server = self.server(Table(lmtp=True), path="")
         run = self.carry("-M", "-F", f"UNIX:{server.path}", server=server, forced=False)
         self.assertEqual(run.words, ["ok3"])
+
+
+class OptionS(ManualCase):
+    """-s: report the progress on the command line in a way that will be visible to ps(1)."""
+
+    def test_progress_is_visible_to_ps(self) -> None:
+        server = self.server(Script("S: 220 mx\nC: EHLO *\nS: 250 mx\nC: MAIL *\n-- silence"))
+        agent = self.raw("-s", server=server)
+        agent.until_hungry()
+        agent.send(self.mail().feed(b"example.net"))
+        command_line = f"/proc/{agent.process.pid}/cmdline"
+
+        def shown() -> bool:
+            with open(command_line, "rb") as file:
+                return b"MAIL" in file.read()
+
+        self.eventually(shown, "MAIL in the title")
 
 
 class OptionLowX(ManualCase):
