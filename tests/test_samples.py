@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.source import ROOT
+from zsmtp.credentials import Credentials, read_secrets
 from zsmtp.daemon import config
+from zsmtp.net.secretsfile import SecretsFile
 from zsmtp.net.tls import ClientContexts
 from zsmtp.options import Settings, parse
 from zsmtp.smtp.patience import Timeouts
@@ -129,3 +132,42 @@ class ZsmtpToml(SynchronousTestCase):
         tables = tomllib.loads(self.with_everything())
         self.assertEqual(set(tables), {*config.TOP_KEYS, "channels", "routes"})
         self.assertEqual(set(tables["channels"]["smtp"]), set(config.CHANNEL_KEYS))
+
+
+class SecretsOfAuth(SynchronousTestCase):
+    """conf/smtp-auth-secrets.txt has a line of each kind, and nothing that is wrong."""
+
+    def setUp(self) -> None:
+        self.text = (ROOT / "conf/smtp-auth-secrets.txt").read_bytes()
+        self.secrets = read_secrets(self.text, "smtp-auth-secrets.txt")
+
+    def test_all_lines_are_understood(self) -> None:
+        self.assertEqual(self.secrets.problems, ())
+        hosts = ["smarthost.example.net", "strict.example.net", "UNIX:/run/cyrus/lmtp", "192.0.2.25"]
+        self.assertEqual(list(self.secrets.lines), hosts)
+
+    def test_comments_say_what_the_lines_do(self) -> None:
+        found = {}
+        for host, (line,) in self.secrets.lines.items():
+            assert isinstance(line.found, Credentials)
+            self.assertEqual((line.found.user, line.found.secret), (b"myname", b"secret"))
+            names = [one.getName() for one in line.found.mechanisms()]
+            found[host] = (line.channel, line.found.in_clear, names)
+        weak = [b"CRAM-MD5", b"PLAIN", b"LOGIN"]
+        self.assertEqual(
+            list(found.values()),
+            [(None, False, weak), (b"smtp", False, []), (b"smtp-lmtp", False, weak), (b"smtp", True, weak)],
+        )
+
+    def test_copy_that_only_we_can_read_is_used(self) -> None:
+        path, warned = self.mktemp(), list[str]()
+        with open(path, "wb") as file:
+            file.write(self.text)
+        reader = SecretsFile(path, channel=b"smtp", warn=warned.append, nonce=lambda: b"random")
+        os.chmod(path, 0o644)
+        self.assertIsNone(reader.look())
+        os.chmod(path, 0o600)
+        secrets = reader.look()
+        assert secrets is not None
+        self.assertEqual(list(secrets.lines), list(self.secrets.lines))
+        self.assertEqual(len(warned), 1)

@@ -201,7 +201,7 @@ class NotAuthenticated(AuthenticationTest):
         for spoil in (
             "from zsmtp.smtp.sasl import Login\nspoil(Login, 'challengeResponse')",
             "from zsmtp.smtp.opening import Opening\nspoil(Opening, 'answer')",
-            "from zsmtp.smtp.session import Session\nspoil(Session, '_open')",
+            "from zsmtp.net.courier import Courier\nspoil(Courier, '_respond')",
             "from zsmtp.credentials import Credentials\nspoil(Credentials, 'mechanisms')",
             "from zsmtp.credentials import Secrets\nspoil(Secrets, 'find')",
         ):

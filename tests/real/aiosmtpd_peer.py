@@ -16,11 +16,12 @@ __all__ = ["Aiosmtpd"]
 class Aiosmtpd(Peer):
     """aiosmtpd: SMTP on a port, with STARTTLS and SMTPUTF8, without PIPELINING; keeps every octet.
 
-    `seven`: neither 8BITMIME nor SMTPUTF8, and what is not ASCII is refused.
+    `seven`: neither 8BITMIME nor SMTPUTF8, and what is not ASCII is refused.  `user` are name and secret of
+    the only one from whom it takes mail, if any.
     """
 
-    def __init__(self, *, seven: bool = False) -> None:
-        self._width = ["7"] if seven else []
+    def __init__(self, *user: str, seven: bool = False) -> None:
+        self._words = ["7" if seven else "8", *user]
 
     @classmethod
     def missing(cls) -> str | None:
@@ -31,7 +32,7 @@ class Aiosmtpd(Peer):
     def _launch(self, output: Path) -> Program:
         files = self.certify("aiosmtpd.example")
         script = Path(__file__).with_name("aiosmtpd_server.py")
-        words = [sys.executable, "-P", str(script), str(self.mail), *map(str, files), *self._width]
+        words = [sys.executable, "-P", str(script), str(self.mail), *map(str, files), *self._words]
         program = Program(words, output)
         chosen = self.mail / "port"
         program.wait_until(chosen.exists, 15.0, "the port of aiosmtpd")

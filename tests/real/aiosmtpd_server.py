@@ -1,7 +1,8 @@
 """aiosmtpd as a program of its own: takes mail on a loopback port and writes each message into a folder.
 
-Started by `tests.real.peers` as ``aiosmtpd_server.py FOLDER CERTIFICATE KEY [7]``; with ``7`` it takes seven
-bits only: no 8BITMIME, no SMTPUTF8, and a message that is not ASCII is refused.  The port is chosen by the
+Started by `tests.real.peers` as ``aiosmtpd_server.py FOLDER CERTIFICATE KEY 8|7 [USER SECRET]``; with ``7``
+it takes seven bits only: no 8BITMIME, no SMTPUTF8, and a message that is not ASCII is refused.  With a user
+it takes mail only from him, who authenticates inside TLS, with PLAIN or LOGIN.  The port is chosen by the
 system and written to FOLDER/port.  A message is a file ``N.mail``: one line of JSON with the envelope, then
 the octets as they came over the wire, without the doubled dots.  It appears under that name when it is
 complete and before the client is told so.
@@ -17,7 +18,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 __all__ = ["Keeper", "main"]
 
@@ -43,20 +44,27 @@ class Keeper:
         return "250 2.0.0 Kept"
 
 
-async def main(folder: Path, certificate: str, key: str, *width: str) -> None:
+async def main(folder: Path, certificate: str, key: str, width: str, *user: str) -> None:
     """Serve until the process is ended."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     keeper = Keeper(folder)
 
+    def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object) -> AuthResult:
+        """See whether it is the one user."""
+        ours = LoginPassword(*map(str.encode, user))
+        return AuthResult(success=data == ours, handled=False)
+
     def connection() -> SMTP:
         return SMTP(
             keeper,
             data_size_limit=1 << 28,
-            enable_SMTPUTF8=not width,
-            decode_data=bool(width),
+            enable_SMTPUTF8=width != "7",
+            decode_data=width == "7",
             hostname="aiosmtpd.example",
             tls_context=context,
+            authenticator=check if user else None,
+            auth_required=bool(user),
         )
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)

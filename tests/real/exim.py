@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.real.peer import Delivered, Peer, address_in, free_port
@@ -19,7 +20,14 @@ class Exim(Peer):
 
     Found through the variable ZSMTP_EXIM, as ``exim4`` on PATH, or where `.ci/install-peers` unpacks it.
     Takes a bare CR for a line end.
+
+    With a `user` it takes mail only from him; of PLAIN, LOGIN and CRAM-MD5 it offers `mechanisms`.
     """
+
+    def __init__(self, user: str = "", secret: str = "", mechanisms: Sequence[str] = ()) -> None:
+        self._user = user
+        self._secret = secret
+        self._mechanisms = mechanisms
 
     @classmethod
     def missing(cls) -> str | None:
@@ -76,7 +84,7 @@ chunking_advertise_hosts = *
 dsn_advertise_hosts = *
 smtputf8_advertise_hosts = *
 acl_smtp_mail = accept
-acl_smtp_rcpt = accept
+{self._recipients()}
 acl_smtp_data = accept
 received_header_text = Received: $received_protocol
 deliver_drop_privilege
@@ -94,10 +102,40 @@ maildir:
   batch_max = 10000
   return_path_add
   envelope_to_add
-"""
+
+{self._authenticators()}"""
         )
         configuration.chmod(0o644)
         return Program([str(binary), "-C", str(configuration), "-bdf"], output)
+
+    def _recipients(self) -> str:
+        if not self._user:
+            return "acl_smtp_rcpt = accept"
+        return "acl_smtp_rcpt = ${if def:authenticated_id {accept}{deny}}"
+
+    def _authenticators(self) -> str:
+        user, secret = self._user, self._secret
+        known = {
+            "PLAIN": f"""\
+  driver = plaintext
+  server_prompts = :
+  server_condition = ${{if and{{{{eq{{$auth2}}{{{user}}}}}{{eq{{$auth3}}{{{secret}}}}}}}}}
+  server_set_id = $auth2
+""",
+            "LOGIN": f"""\
+  driver = plaintext
+  server_prompts = <| Username: | Password:
+  server_condition = ${{if and{{{{eq{{$auth1}}{{{user}}}}}{{eq{{$auth2}}{{{secret}}}}}}}}}
+  server_set_id = $auth1
+""",
+            "CRAM-MD5": f"""\
+  driver = cram_md5
+  server_secret = ${{if eq{{$auth1}}{{{user}}}{{{secret}}}fail}}
+  server_set_id = $auth1
+""",
+        }
+        blocks = (f"a{name[0]}:\n{known[name]}  public_name = {name}\n" for name in self._mechanisms)
+        return "begin authenticators\n" + "".join(blocks)
 
     def log(self) -> str:
         """What Exim logged; ``K`` in a line of arrival says that the message came by BDAT."""

@@ -18,5 +18,6 @@ from tests.real.dovecot import Dovecot
 from tests.real.exim import Exim
 from tests.real.peer import Delivered, Peer, start
 from tests.real.smtp_sink import SmtpSink
+from tests.real.submission import Submission
 
-__all__ = ["Aiosmtpd", "Delivered", "Dovecot", "Exim", "Peer", "SmtpSink", "start"]
+__all__ = ["Aiosmtpd", "Delivered", "Dovecot", "Exim", "Peer", "SmtpSink", "Submission", "start"]
