@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.fuzz.content import CONTENT
 from tests.fuzz.dns import DNS
+from tests.fuzz.files import CHALLENGES, SECRETS, TLS_FILE
 from tests.fuzz.harness import fuzz, names
 from tests.fuzz.replies import REPLIES
 from tests.fuzz.small import DESTINATION, FEED, SYSTEM, ZENV
@@ -23,7 +24,10 @@ from tests.fuzz.target import Target
 
 __all__ = ["TARGETS", "main"]
 
-TARGETS: tuple[Target, ...] = (CONTROL, JOB, REPLIES, DNS, CONTENT, FEED, ZENV, SYSTEM, DESTINATION)
+TARGETS: tuple[Target, ...] = (
+    *(CONTROL, JOB, REPLIES, DNS, CONTENT, FEED),
+    *(TLS_FILE, SECRETS, CHALLENGES, ZENV, SYSTEM, DESTINATION),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
