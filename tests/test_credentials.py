@@ -236,6 +236,7 @@ class NobodySees(SynchronousTestCase):
             f"{read!r} {read} {result!r} {result} {read.lines!r} {read.problems!r} {result.mechanisms()!r}"
         )
         self.assertIn("<Credentials of secrets:1>", shown)
+        self.assertIn("<Secrets for 2 hosts>", shown)
         for octets in ("myname", "secret'", USER.decode(), SECRET.decode(), b"secret".hex()):
             self.assertNotIn(octets, shown)
 

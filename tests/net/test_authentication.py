@@ -11,7 +11,9 @@ import hmac
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.mail.interfaces import IClientAuthentication
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.net.network import REFUSED, Network
 from zsmtp.credentials import Credentials, read_secrets
@@ -474,8 +476,38 @@ class HostileServers(AuthenticationTest):
         self.assertIs(result[0][0].kind, Kind.HUNG_UP)
 
 
-class Registry(SynchronousTestCase):
+@implementer(IClientAuthentication)
+class Foreign:
+    """A mechanism that knows no more than Twisted's interface, and fails in the worst way."""
+
+    def getName(self) -> bytes:
+        """See IClientAuthentication."""
+        return b"X-FOREIGN"
+
+    def challengeResponse(self, secret: bytes, chal: bytes) -> bytes:
+        """See IClientAuthentication."""
+        if chal == b"fail":
+            raise RuntimeError(f"cannot encrypt {secret!r}")
+        return b"answer to " + chal
+
+
+class Registry(AuthenticationTest):
     """Mechanisms of others, by Twisted's interface."""
+
+    def meet(self, *answers: str) -> Courier | Failures:
+        """Have the foreign mechanism registered, as an owner would do it."""
+        self.patch(Credentials, "mechanisms", lambda _: [Foreign()])
+        return self.approach(Table({"auth": list(answers)}, announce=["STARTTLS", "AUTH X-FOREIGN"]))
+
+    def test_mechanism_of_others_is_used(self) -> None:
+        self.assertIsInstance(self.meet(f"334 {coded(b'1')}", f"334 {coded(b'2')}", "235 ok"), Courier)
+        self.assertEqual(self.said(), ["AUTH X-FOREIGN", coded(b"answer to 1"), coded(b"answer to 2")])
+
+    def test_its_errors_may_quote_the_secret_and_are_not_shown(self) -> None:
+        result = self.meet(f"334 {coded(b'fail')}", "501 cancelled")
+        assert isinstance(result, list)
+        self.assertIn(b"the server's challenge has no answer", result[0][0].text)
+        self.assertEqual((self.said(), self.flushLoggedErrors()), (["AUTH X-FOREIGN", "*"], []))
 
     def test_credentials_are_all_that_is_needed(self) -> None:
         credentials = Credentials(b"u", b"s", place="x:1")
