@@ -110,7 +110,7 @@ _TLS_TOKENS = (
 TLS_FILE = Target(
     "tls-file",
     [
-        b"# TLS\ndemand-tls-mode\ntls-cert-file /etc/c.pem\ntls-key-file /etc/k.pem\ntls-CAfile /etc/ca.pem\n",
+        b"# TLS\ndemand-tls-mode\ntls-cert-file /c.pem\ntls-key-file /k.pem\ntls-CAfile /ca.pem\n",
         b"; x\ntls-verify name\ntls-verify-name mx.example\ntls-min-protocol TLSv1.3\n",
         b"tls-loglevel 2 more words\ntls-scache-timeout 600\nnobody-knows this\n",
         b"DEMAND-TLS-MODE\r\n",
