@@ -114,7 +114,7 @@ class FaultConnection(Connection):
             super()._say(line, delay=delay, taken=taken)
 
     def _can(self, fault: str, taken: tuple[Acceptance, ...]) -> bool:
-        if self._stage == b"STARTTLS":
+        if self.server.context is not None and not self._is_secure and self._stage != b"GREETING":
             return False  # the agent would do without TLS for an hour; `TLS_FAULTS` are for this
         if fault == "surplus" and b"PIPELINING" in self.server.announce:
             # elsewhere it makes the reply to one recipient that to the next, and refusals are told at once
