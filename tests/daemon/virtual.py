@@ -158,6 +158,7 @@ class DaemonTest(SynchronousTestCase):
         self.start()
         for key, (failures, due) in self.journal.load().items():
             self.dispatcher.resume(key, failures, due - self.clock(), self.configuration.channels[0].retry)
+        self.finisher.recover()
         self.scan()
 
     def mail(self, *recipients: bytes | Addressee, age: float = 0.0, **options: Any) -> SpooledMail:

@@ -41,6 +41,7 @@ _AT_ONCE: Final = 50
 _FAULT_SECONDS: Final = 300.0
 """how long a job waits that an error of ours, or a full disk, has kept from its end"""
 _NO_SESSION: Final = frozenset({Word.DEFERRED_ALL, Word.RETRY})
+_RECORDED: Final = frozenset({Word.FAILED, Word.OK_RECORDED})
 _FAULT: Final = Trouble(Kind.INTERNAL, b"internal error; the log of the daemon has more")
 
 
@@ -170,6 +171,8 @@ class Attempts:
             attempt.deferred.append(verdict)
         if verdict.word not in _NO_SESSION:
             attempt.is_answered = True
+        if verdict.word in _RECORDED:
+            self.files.recorded(job.path)
 
     def _finished(self, key: Key, job: Job) -> None:
         """All recipients of a job are told of."""

@@ -21,6 +21,7 @@ __all__ = ["Fate", "Report", "Subject", "compose", "is_plain"]
 
 _LONGEST_FIELD: Final = 900
 """octets of a field of the machine-readable part, below the 998 of RFC 5322"""
+_MOST_LINES: Final = 10
 _LONGEST_QUOTE: Final = 2000
 """octets of a server's words for a person"""
 
@@ -156,10 +157,7 @@ def _about(fate: Fate) -> str:
     if server:
         lines.append(f"    server: {server}")
     said = [line for line in fate.text.split(b"\r") if line.strip()]
-    # what was said last tells why; commands and replies before it led there
-    replies = [line[4:] for line in said if line.startswith(b"->> ")]
-    plain = [line for line in said if not line.startswith((b"->> ", b"<<- "))]
-    for line in [*plain, *replies[-3:]] or [fate.diagnostic]:
+    for line in _last_words(said) or [fate.diagnostic]:
         shown = _ascii(line[:_LONGEST_QUOTE])
         lines.append(
             fill(shown, 76, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)
@@ -168,6 +166,13 @@ def _about(fate: Fate) -> str:
     if advice and fate.action == "failed":
         lines.append(fill(advice, 76, initial_indent="    ", subsequent_indent="    "))
     return "\n".join(lines)
+
+
+def _last_words(said: list[bytes]) -> list[bytes]:
+    """What was said last tells why: of the dialogue the last reply, and all that was said about it."""
+    start = max((number for number, line in enumerate(said) if line.startswith(b"<<- ")), default=-1)
+    about = [line for line in said[: start + 1] if not line.startswith((b"<<- ", b"->> "))]
+    return about + [line.removeprefix(b"->> ") for line in said[start + 1 :]][:_MOST_LINES]
 
 
 def _server(remote: bytes) -> str:

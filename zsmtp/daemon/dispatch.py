@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from zsmtp.daemon.attempts import Attempts
 from zsmtp.daemon.limits import Lease, Wait
 from zsmtp.daemon.queue import Destination, Key
-from zsmtp.daemon.schedule import Reason, asked, blocked, resumed
+from zsmtp.daemon.schedule import Decision, Reason, asked, blocked, resumed
 from zsmtp.deliver import Delivery
 from zsmtp.target import target
 
@@ -38,6 +38,7 @@ _STOP_SECONDS: Final = 60.0
 """how long at the end servers may take to answer for what was sent completely"""
 _LOOK_SECONDS: Final = 1.0
 """how often all that are active are looked at, whether anything has changed or not"""
+_FAULT_SECONDS: Final = 300.0
 _AT_ONCE: Final = 50
 """jobs that come to nothing before others have a turn"""
 
@@ -175,10 +176,18 @@ class Dispatcher:
     def _begin_due(self) -> None:
         now = self._reactor.seconds()
         while (destination := self._queue.take_due(now)) is not None:
-            active = self._active.get(destination.key) or self._begin(destination, now)
+            active = self._active.get(destination.key) or self._try_to_begin(destination, now)
             if active is not None:
                 active.quiet_since = None
                 self._changed[active.key] = active
+
+    def _try_to_begin(self, destination: Destination, now: float) -> _Active | None:
+        try:
+            return self._begin(destination, now)
+        except Exception:  # noqa: BLE001  one destination must not keep the others from delivery
+            _log.failure("beginning with {key}", key=destination.key)
+            self._queue.wait(destination, Decision(Reason.FAULT, "fault", now, now + _FAULT_SECONDS))
+            return None
 
     def _begin(self, destination: Destination, now: float) -> _Active | None:
         """Make a destination active, if limits allow."""

@@ -30,6 +30,9 @@ __all__ = ["Files"]
 _LOOK_AGAIN: Final = 32.0
 """seconds after which a file is looked at again that others work on, or that could not be read"""
 
+_TELL_AFTER: Final = 120.0
+"""seconds after which senders are told of failures of a message that still waits for other recipients"""
+
 _Stamp = tuple[int, int, int]
 
 
@@ -66,6 +69,8 @@ class Files:
         """how many jobs of a file are in the queue"""
         self._aside: dict[str, tuple[_Stamp | None, float]] = {}
         """files that are left alone: how they were, and when to look at them whatever they are"""
+        self._untold: dict[str, float] = {}
+        """files with jobs in which something is recorded for their senders, and when these are told"""
         self._met_channels: set[bytes] = set()
 
     def __len__(self) -> int:
@@ -101,21 +106,39 @@ class Files:
             self._jobs[path] = left
             return
         self._jobs.pop(path, None)
+        self._untold.pop(path, None)
         if not in_use and self._finish(path, name, control):
             return
         now = self._now()
         self._read(path, Decision(Reason.IN_USE, "lock", now, now + _LOOK_AGAIN))
 
+    def recorded(self, path: str) -> None:
+        """Something was recorded that a sender is to be told: before long, if the file is not finished
+        before.
+        """
+        self._untold.setdefault(path, self._now() + _TELL_AFTER)
+
     def look_again(self) -> None:
-        """Look at files that were left alone for a while and may be of use now; forget those that are
-        gone.
+        """Tell senders what is not to wait for the end of a message; look at files that were left alone for a
+        while and may be of use now, and forget those that are gone.
         """
         now = self._now()
+        for path, due in list(self._untold.items()):
+            if due <= now:
+                self._tell_sender(path)
         for path, (_, until) in list(self._aside.items()):
             if until <= now:
                 self.found(path)
             elif not os.path.lexists(path):
                 del self._aside[path]
+
+    def _tell_sender(self, path: str) -> None:
+        del self._untold[path]
+        try:
+            self._finisher.tell(path)
+        except SpoolError as error:
+            self._warn(str(error))
+            self._untold[path] = self._now() + _TELL_AFTER
 
     def _read(self, path: str, decision: Decision) -> None:
         try:

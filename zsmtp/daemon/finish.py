@@ -74,15 +74,19 @@ class Finisher:
         self._clock = clock
         self._token = token
         self._warn = warn
+        self._is_cut_short = False
+        """whether a report may lie there that is not let go"""
 
     def recover(self) -> None:
         """Take up reports that a crash, or a full disk, has left between two steps."""
+        self._is_cut_short = False
         for hidden in sorted(os.listdir(".")):
             found = _HIDDEN.fullmatch(hidden)
             if found is not None:
                 try:
                     self._go_on(hidden, found[1].replace(",", "/"), int(found[2]), int(found[3]))
                 except (SpoolError, OSError) as error:
+                    self._is_cut_short = True
                     self._warn(f"report {hidden} stays where it is: {error}")
 
     def finish(self, path: str, known: ControlFile | None = None) -> bool:
@@ -94,6 +98,8 @@ class Finisher:
         """
         if known is not None and self._has_nothing_to_tell(path, known):
             return self._remove(path, known)
+        if self._is_cut_short:
+            self.recover()
         with OpenControlFile.open(path) as file:
             if not self._is_done(file.control):
                 return False
@@ -104,6 +110,17 @@ class Finisher:
             for group in _groups(file.control):
                 self._tell(file, group)
             return self._remove(path, file.control)
+
+    def tell(self, path: str) -> None:
+        """Tell senders of what is recorded so far, though others still have work in the control file.
+
+        Raises SpoolError where it cannot be done now.
+        """
+        if self._is_cut_short:
+            self.recover()
+        with OpenControlFile.open(path) as file:
+            for group in _groups(file.control):
+                self._tell(file, group)
 
     # -- whether
 
@@ -158,25 +175,41 @@ class Finisher:
         first, last = group.diagnostics[0].offset, group.diagnostics[-1].offset
         name = file.path.replace("/", ",")
         octets = self._compose(file, group, fates, first)
-        route = self._configuration.route(group.sender, own=self._host) if group.sender else None
-        if route is None:
-            if any(fate.action == "failed" for fate in fates):
-                self._keep(f"{file.control.file_id}:error-on-error", octets)
-                self._warn(f"{shown(file.path)}: its failures cannot be reported to a sender; see postman/")
-            self._mark(file, group.diagnostics)
-            return
         hidden = f".report.{name}.{first}.{last}"
-        channel, host = route
-        submit(
-            self._postoffice,
-            sender=b"",
-            recipients=[Addressee(channel, host, group.sender, Notify.NEVER)],
-            message=octets,
-            hash_levels=self._configuration.hash_levels,
-            hidden=hidden,
-        )
+        self._is_cut_short = True
+        is_sent = self._submit(group.sender, octets, hidden)
+        if is_sent:
+            self._mark(file, group.diagnostics)
+            publish(self._postoffice, hidden, self._configuration.hash_levels)
+        self._is_cut_short = False
+        if is_sent:
+            return
+        if any(fate.action == "failed" for fate in fates):
+            self._keep(f"{file.control.file_id}.{first}:error-on-error", octets)
+            self._warn(f"{shown(file.path)}: failures that no sender can be told of; see postman/")
         self._mark(file, group.diagnostics)
-        publish(self._postoffice, hidden, self._configuration.hash_levels)
+
+    def _submit(self, sender: bytes, octets: bytes, hidden: str) -> bool:
+        """Put a report into the spool, where nobody delivers it yet; false if no way leads to the sender."""
+        route = self._configuration.route(sender, own=self._host) if sender else None
+        if route is None:
+            return False
+        channel, host = route
+        try:
+            submit(
+                self._postoffice,
+                sender=b"",
+                recipients=[Addressee(channel, host, sender, Notify.NEVER)],
+                message=octets,
+                hash_levels=self._configuration.hash_levels,
+                hidden=hidden,
+            )
+        except SpoolError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            self._warn(f"no report can be sent to {ascii(sender)[2:-1]}: {error}")
+            return False
+        return True
 
     def _go_on(self, hidden: str, path: str, first: int, last: int) -> None:
         """Mark what a finished report tells of, and let it go."""
