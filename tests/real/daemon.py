@@ -16,9 +16,9 @@ from zsmtp.spool.submit import Addressee, Submitted, make_postoffice, submit
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase
 
-__all__ = ["TWISTD", "RunningDaemon"]
+__all__ = ["ROOT", "TWISTD", "RunningDaemon"]
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 
 
@@ -46,7 +46,7 @@ class RunningDaemon:
     def start(self) -> None:
         """Start it and wait until it watches."""
         before = self.read().count("delivering from")
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         words = [*TWISTD, "zsmtp", "--config", str(self.configuration)]
         self.program = Program(words, self.log, environment=environment)
         self.wait(lambda: self.read().count("delivering from") > before, "its start")
