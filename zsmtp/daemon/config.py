@@ -227,11 +227,22 @@ _SWITCHES: Final[Mapping[str, tuple[list[str], list[str]]]] = {
 # One of several words.
 _CHOICES: Final[Mapping[str, Mapping[str, list[str]]]] = {
     "protocol": {"smtp": [], "lmtp": ["-M"]},
-    "esmtp": {"always": [], "announced": ["-E"], "never": ["-77", "-8"]},
+    "esmtp": {"always": [], "announced": ["-E"], "never": ["-77"]},
     "tls": {"opportunistic": [], "never": ["-O", "no-starttls"]},
 }
 CHANNEL_KEYS: Final = frozenset({*_RETRY_KEYS, *_OWN_KEYS, *_WORDS, *_SWITCHES, *_CHOICES, "timeouts"})
 """Keys of the table of a channel; `timeouts` is a table."""
+
+
+# What the command line says of several options at once, in the words of this file.
+_NAMES_OF_OPTIONS: Final[Mapping[str, str]] = {
+    "-M (LMTP)": 'protocol = "lmtp"',
+    "with -p or -F [address]:port": 'with port, or in destination = "[address]:port"',
+    "with -F UNIX:/path": 'with destination = "UNIX:/path"',
+    "-O no-starttls": 'tls = "never"',
+    "-S": "tls-file",
+    "-A": "secrets-file",
+}
 
 
 def _texts(value: Any) -> list[str]:
@@ -315,9 +326,14 @@ class _Reader:
         for key in table.keys() - CHANNEL_KEYS:
             self._unknown((*place, key), sorted(CHANNEL_KEYS))
         words = ["-c", name]
-        for key, value in table.items():
+        # esmtp first: what it says of eight bits is overruled by the keys about them
+        for key, value in sorted(table.items(), key=lambda item: item[0] != "esmtp"):
             if key in CHANNEL_KEYS - _RETRY_KEYS.keys() - _OWN_KEYS.keys():
                 words += self._option((*place, key), value)
+        if table.get("seven-bit") is True and table.get("eight-bit") is True:
+            self._fault(
+                (*place, "eight-bit"), "a channel has seven bits or eight; remove one of the two keys"
+            )
         settings = self._settings(place, words)
         rules = RetryRules(**self._fields(place, table, _RETRY_KEYS))
         return Channel(name, settings, rules, **self._fields(place, table, _OWN_KEYS))
@@ -342,8 +358,8 @@ class _Reader:
             settings = parse(words, "zsmtp")
         except UsageError as fault:
             text = str(fault)
-            if "LMTP" in text:
-                text = 'LMTP is not spoken on port 25; write port, or destination = "UNIX:/path"'
+            for option, key in _NAMES_OF_OPTIONS.items():
+                text = text.replace(option, key)
             self._fault(place, text)
             return Settings()
         assert isinstance(settings, Settings)

@@ -59,9 +59,9 @@ def refuse_scheduler(postoffice: str) -> None:
         return
     try:
         os.kill(number, 0)
-    except ProcessLookupError:
-        return  # it has ended and left its file
-    except (PermissionError, OverflowError):
+    except (ProcessLookupError, OverflowError):
+        return  # it has ended and left its file, or there never was one
+    except PermissionError:
         pass  # it lives and belongs to somebody else
     try:
         with open(f"/proc/{number}/comm", encoding="ascii", errors="replace") as file:
