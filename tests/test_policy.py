@@ -33,6 +33,11 @@ TROUBLES = {
     Kind.OWN_ADDRESS: ("error2", "5.4.6 (trying to talk with myself!)", "smtp; 500 (why)"),
     Kind.LOOPBACK_ADDRESS: ("error2", "5.4.6 (trying to talk to loopback (=myself)!)", "smtp; 500 (why)"),
     Kind.INVALID_ADDRESS: ("error2", "5.4.6 (trying to use invalid destination address)", "smtp; 500 (why)"),
+    Kind.NO_SMTP_SERVICE: (
+        "error2",
+        "5.4.4 (WKS Checks: no SMTP reception capability registered)",
+        "smtp; 550 (why)",
+    ),
     Kind.CONNECT_FAILED: ("deferall", "4.4.1 (TCP/IP-connection failure)", "smtp; 500 (why)"),
     Kind.BIND_FAILED: ("retryat +60", "4.3.5 (local address cannot be used)", "smtp; 466 (why)"),
     Kind.GREETING_REFUSED: ("retryat +60", "4.3.2 (greeting refused)", "smtp; 466 (why)"),

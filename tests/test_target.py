@@ -8,7 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zsmtp.target import Literal, Name, Target, Unix, host_name, numeric, target
+from zsmtp.target import (
+    Anywhere,
+    Interface,
+    Literal,
+    Name,
+    Target,
+    Unix,
+    host_name,
+    local_identity,
+    name_server,
+    numeric,
+    target,
+)
 from zsmtp.trouble import Kind, Trouble
 
 
@@ -159,3 +171,49 @@ class ANameComesFromTheDns(SynchronousTestCase):
     def test_nothing_is_no_name(self) -> None:
         self.assertEqual(host_name([]), "")
         self.assertEqual(host_name([b""]), "")
+
+
+class ALocalIdentityIsGiven(SynchronousTestCase):
+    def test_every_form(self) -> None:
+        for text, wanted in (
+            ("any", Anywhere()),
+            ("ANY6", Anywhere()),
+            ("iface:eth0", Interface("eth0", None)),
+            ("IFACE:eth0:1", Interface("eth0:1", None)),
+            ("iface:V4:eth0", Interface("eth0", 4)),
+            ("iface:v6:eth0", Interface("eth0", 6)),
+            ("Host.Example.", Name("host.example")),
+        ):
+            self.assertEqual(local_identity(text), wanted)
+        for text, address in (
+            ("[1.2.3.4]", "1.2.3.4"),
+            ("[IPv6.2001:db8::1]", "2001:db8::1"),
+            ("[ipv6:2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+        ):
+            found = local_identity(text)
+            assert isinstance(found, Literal)
+            self.assertEqual(found.address, ip_address(address))
+
+    def test_what_is_none(self) -> None:
+        for text in (
+            *("", "iface:", "iface:v4:", "[1.2.3.4", "[1.2.3.4]:25", "[1.2.3]", "[x]", "1.2.3.4", "1.2.3"),
+            *("1:2", "2001:db8::1", "a b", "a\n", "UNIX:/x", "h\u00e4", "iface:a b"),
+        ):
+            self.assertIsNone(local_identity(text), text)
+
+
+class ANameServerIsGiven(SynchronousTestCase):
+    def test_every_form(self) -> None:
+        for text, server in (
+            ("192.0.2.1", ("192.0.2.1", 53)),
+            ("192.0.2.1:5353", ("192.0.2.1", 5353)),
+            ("::1", ("::1", 53)),
+            ("[::1]", ("::1", 53)),
+            ("[::1]:5353", ("::1", 5353)),
+        ):
+            self.assertEqual(name_server(text), server)
+
+    def test_what_is_none(self) -> None:
+        for text in ("", "ns.example", "192.0.2", "192.0.2.1:0", "192.0.2.1:65536", "[::1]:x", "[::1", ":53"):
+            self.assertIsNone(name_server(text), text)

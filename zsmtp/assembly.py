@@ -165,6 +165,7 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
     """Give the agent, or what stands for it, `conduct` and `equipment`."""
     from random import SystemRandom
 
+    from zsmtp.connecting import name_servers, origin, wks
     from zsmtp.deliver import Equipment
     from zsmtp.destination import RouteRules
     from zsmtp.job import Conduct
@@ -172,9 +173,13 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
     from zsmtp.net.resolve import Resolver
     from zsmtp.net.security import Security
     from zsmtp.smtp.manner import Esmtp, Manner, Tls
+    from zsmtp.target import Name, local_identity
 
-    name = settings.hello_name or machine_name()
-    resolver = Resolver(reactor, servers=settings.nameservers or None, random=SystemRandom())
+    identity = local_identity(settings.local_identity) if settings.local_identity else None
+    # who poses as another host also says so
+    name = settings.hello_name or (identity.name if isinstance(identity, Name) else machine_name())
+    servers = name_servers(settings, environment, agent.warn)
+    resolver = Resolver(reactor, servers=servers or None, random=SystemRandom())
     security = Security(settings.tls_path, warn=agent.warn, now=reactor.seconds)
     own_names = frozenset({name.lower(), machine_name().lower()})
     known_as = read_self_addresses(environment.get("SELFADDRESSES"))
@@ -223,6 +228,8 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         remark=agent.remark if agent.remarks else None,
         credentials=_credentials(settings, agent.warn),
         warn=agent.warn,
+        origin=origin(settings, environment, resolver, agent.warn),
+        examine=wks(resolver, agent.warn, agent.remark) if settings.wks else None,
     )
     if settings.match_mx:
         from zsmtp.selection import Selector

@@ -35,6 +35,7 @@ __all__ = [
     "Shuffle",
     "Target",
     "Unix",
+    "WellKnownServices",
     "hosts_to_ask",
     "route",
     "target",
@@ -63,6 +64,13 @@ class MailExchanger(NamedTuple):
 
     preference: int
     host: str
+
+
+class WellKnownServices(NamedTuple):
+    """One WKS record: whether it is about TCP, and names SMTP.  Source: RFC 1035 section 3.4.2."""
+
+    is_tcp: bool
+    has_smtp: bool
 
 
 class Answer(NamedTuple, Generic[_Value]):

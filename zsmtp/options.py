@@ -197,13 +197,6 @@ def _is_address(text: str) -> bool:
     return numeric(text) is not None
 
 
-def _is_literal(text: str) -> bool:
-    from zsmtp.target import Literal, target
-
-    place = target(_octets(text), forced=True)
-    return isinstance(place, Literal) and place.port is None
-
-
 def _forced(settings: Settings, value: str) -> Settings:
     from zsmtp.target import target
     from zsmtp.trouble import Trouble
@@ -221,7 +214,9 @@ def _forced(settings: Settings, value: str) -> Settings:
 
 
 def _identity(settings: Settings, value: str) -> Settings:
-    if not re.fullmatch(r"(?i:iface:)[!-~]+|[\w.-]+", value, re.ASCII) and not _is_literal(value):
+    from zsmtp.target import local_identity
+
+    if local_identity(value) is None:
         raise UsageError(
             f'-L "{_shown(value)}" is no local identity; '
             "write iface:eth0, [1.2.3.4], [ipv6.2001:db8::1] or a host name"
@@ -304,16 +299,14 @@ def _connections(settings: Settings, value: str) -> Settings:
 
 
 def _nameserver(settings: Settings, value: str) -> Settings:
-    match = re.fullmatch(r"\[([^\]]+)\](?::([0-9]+))?|([0-9.]+):([0-9]+)|([^\[\]]+)", value)
-    address, port = "", None
-    if match:
-        address = match[1] or match[3] or match[5]
-        port = _number(match[2] or match[4] or "53", 1, 65535)
-    if port is None or not _is_address(address):
+    from zsmtp.target import name_server
+
+    server = name_server(value)
+    if server is None:
         raise UsageError(
             f'-O nameserver="{_shown(value)}" is no name server; write 192.0.2.1, 192.0.2.1:53 or [::1]:53'
         )
-    return settings._replace(nameservers=(*settings.nameservers, (address, port)))
+    return settings._replace(nameservers=(*settings.nameservers, server))
 
 
 # --- the tables ---------------------------------------------------------------------------------------------
@@ -374,7 +367,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET = frozenset("DLrW")
+NOT_YET = frozenset("D")
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 

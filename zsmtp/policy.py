@@ -189,6 +189,10 @@ _TROUBLES: Final[dict[Kind, _Row]] = {
     Kind.OWN_ADDRESS: _Row(Word.FAILED, b"5.4.6 (trying to talk with myself!)", 500),
     Kind.LOOPBACK_ADDRESS: _Row(Word.FAILED, b"5.4.6 (trying to talk to loopback (=myself)!)", 500),
     Kind.INVALID_ADDRESS: _Row(Word.FAILED, b"5.4.6 (trying to use invalid destination address)", 500),
+    # smtp(8zm), option -W
+    Kind.NO_SMTP_SERVICE: _Row(
+        Word.FAILED, b"5.4.4 (WKS Checks: no SMTP reception capability registered)", 550
+    ),
     # RFC 5321 4.5.4.1
     Kind.CONNECT_FAILED: _Row(Word.DEFERRED_ALL, b"4.4.1 (TCP/IP-connection failure)", 500),
     Kind.BIND_FAILED: _Row(Word.RETRY, b"4.3.5 (local address cannot be used)"),

@@ -1,10 +1,10 @@
-"""The text of a destination, read: the host of a job or the value of -F.
+"""The text of a place, read: the host of a job, the value of -F or -L, a name server.
 
 Everything that a host column can hold comes out as a value of its own, or as a `Trouble`: of a name from
 outside nothing but letters, digits, hyphen and underscore goes on to the DNS, a log, a report or a command
 line.
 Deliberately no look-up: a literal is numeric or refused.
-Sources: smtp(8zm), option -F; RFC 5321 section 4.1.3; RFC 5890 for names beyond ASCII.
+Sources: smtp(8zm), options -F and -L; RFC 5321 section 4.1.3; RFC 5890 for names beyond ASCII.
 """
 
 from __future__ import annotations
@@ -16,7 +16,21 @@ from typing import NamedTuple, TypeAlias
 
 from zsmtp.trouble import Kind, Trouble
 
-__all__ = ["Address", "Literal", "Name", "Target", "Unix", "host_name", "numeric", "target"]
+__all__ = [
+    "Address",
+    "Anywhere",
+    "Identity",
+    "Interface",
+    "Literal",
+    "Name",
+    "Target",
+    "Unix",
+    "host_name",
+    "local_identity",
+    "name_server",
+    "numeric",
+    "target",
+]
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -25,6 +39,8 @@ _LONGEST_NAME = 253  # RFC 1035 3.1, as text without the final dot
 _LITERAL = re.compile(rb"\[([^][]*)(?:\](?::([0-9]{1,5}))?)?")
 _INET6_TAG = re.compile(r"ipv6[ .:]", re.IGNORECASE)
 _INET6_TEXT = re.compile(r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.-]{1,32})?")
+_INTERFACE = re.compile(r"iface:(?:v([46]):)?(?!v[46]:)([!-~]{1,63})", re.IGNORECASE)
+_SERVER = re.compile(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([0-9.]+):([0-9]{1,5})|([^\[\]]+)")
 _HOST = re.compile(rb"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
@@ -52,7 +68,19 @@ class Name(NamedTuple):
     name: str
 
 
+class Anywhere(NamedTuple):
+    """No certain address of this machine."""
+
+
+class Interface(NamedTuple):
+    """The address of a network interface; `version` is 4, 6, or None for whichever fits."""
+
+    name: str
+    version: int | None
+
+
 Target: TypeAlias = Unix | Literal | Name
+Identity: TypeAlias = Anywhere | Literal | Interface | Name
 
 
 def target(text: bytes, *, forced: bool) -> Target | Trouble:
@@ -66,6 +94,36 @@ def target(text: bytes, *, forced: bool) -> Target | Trouble:
     if text.startswith(b'"['):
         text = text[1:].removesuffix(b'"')
     return _literal(text, forced) if text.startswith(b"[") else _name(text)
+
+
+def local_identity(text: str) -> Identity | None:
+    """Read the value of -L or of ZENV BINDADDR; None if it is none.
+
+    Forms: `[1.2.3.4]`, `[IPv6.addr]`, `iface:eth0` (also `iface:v4:eth0` and `iface:v6:eth0`), a host name,
+    and `any` or `any6`.  Source: smtp(8zm), option -L.
+    """
+    if text.lower() in ("any", "any6"):
+        return Anywhere()
+    if text.lower().startswith("iface:"):
+        parts = _INTERFACE.fullmatch(text)
+        return Interface(parts[2], int(parts[1]) if parts[1] else None) if parts else None
+    if not text.isascii() or (":" in text and not text.startswith("[")):
+        return None
+    place = target(text.encode("ascii"), forced=True)
+    if isinstance(place, Literal):
+        return place if place.port is None and text.endswith("]") else None
+    # Digits and dots are an address without its brackets, or one with a slip of the pen.
+    return place if isinstance(place, Name) and not re.fullmatch("[0-9.]+", place.name) else None
+
+
+def name_server(text: str) -> tuple[str, int] | None:
+    """Read ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; None if it is none.  Without a port it is 53."""
+    parts = _SERVER.fullmatch(text)
+    if parts is None:
+        return None
+    address = parts[1] or parts[3] or parts[5]
+    port = int(parts[2] or parts[4] or 53)
+    return (address, port) if numeric(address) is not None and 1 <= port <= 65535 else None
 
 
 def _unix(path: bytes) -> Unix | Trouble:

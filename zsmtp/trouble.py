@@ -29,6 +29,7 @@ class Kind(Enum):
     OWN_ADDRESS = "the host has an address of this machine"
     LOOPBACK_ADDRESS = "the host has a loopback address"
     INVALID_ADDRESS = "the address cannot be a destination"
+    NO_SMTP_SERVICE = "the host has no SMTP service, as its WKS records say"
     # reaching it
     CONNECT_FAILED = "the connection could not be opened"
     BIND_FAILED = "the local address or port could not be used"

@@ -7,7 +7,15 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 
 from tests.fuzz.target import Target
-from zsmtp.destination import ADDRESSES_PER_HOST, MailExchanger, Name, Outcome, RouteRules, hosts_to_ask
+from zsmtp.destination import (
+    ADDRESSES_PER_HOST,
+    MailExchanger,
+    Name,
+    Outcome,
+    RouteRules,
+    WellKnownServices,
+    hosts_to_ask,
+)
 from zsmtp.net.dnsmessage import (
     Fit,
     Message,
@@ -60,6 +68,8 @@ def _look(message: Message) -> None:
             case bytes() as target:
                 assert target[-1] == 0
                 assert len(target) <= 255
+            case WellKnownServices(is_tcp, has_smtp):
+                assert is_tcp or not has_smtp
             case seconds:
                 assert 0 <= seconds < 2**32
 

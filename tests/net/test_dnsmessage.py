@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from zsmtp.destination import MailExchanger
+from zsmtp.destination import MailExchanger, WellKnownServices
 from zsmtp.net.dnsmessage import (
     Fit,
     Record,
@@ -138,6 +138,26 @@ class AReplyIsRead(SynchronousTestCase):
                 Record(other, 16, 100, None),
             ),
         )
+
+    def test_well_known_services(self) -> None:
+        message = read(
+            reply(
+                "d.example. 300 WKS 192.0.2.1 6 21 25 80",
+                "d.example. 300 WKS 192.0.2.1 6 21 80",
+                "d.example. 300 WKS 192.0.2.1 6 21",
+                "d.example. 300 WKS 192.0.2.1 17 25",
+            )
+        )
+        found = [record.value for record in message.answers]
+        self.assertEqual(
+            found,
+            [
+                WellKnownServices(*each)
+                for each in ((True, True), (True, False), (True, False), (False, False))
+            ],
+        )
+        (short,) = read(handmade(record(b"\xc0\0\2\1", Type.WKS))).answers
+        self.assertIsNone(short.value)
 
     def test_flags(self) -> None:
         message = read(reply(flags="QR RD"))

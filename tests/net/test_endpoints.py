@@ -95,9 +95,14 @@ class Troubles(SynchronousTestCase):
             self.assertEqual(trouble.remote, b"dns; mx.example")
 
     def test_local_address_that_cannot_be_used_is_another_trouble(self) -> None:
-        trouble = connect_trouble(INET, ConnectBindError(errno.EADDRNOTAVAIL))
+        trouble = connect_trouble(INET, ConnectBindError(errno.EADDRNOTAVAIL), ("192.0.2.1", 0))
         self.assertIs(trouble.kind, Kind.BIND_FAILED)
-        self.assertIn(b"Cannot assign requested address", trouble.text)
+        self.assertIn(b"from 192.0.2.1 port any: Cannot assign requested address", trouble.text)
+
+    def test_socket_that_cannot_be_had_is_no_matter_of_the_local_address(self) -> None:
+        trouble = connect_trouble(INET, ConnectBindError(errno.EMFILE))
+        self.assertIs(trouble.kind, Kind.CONNECT_FAILED)
+        self.assertIn(b"Too many open files", trouble.text)
 
     def test_path_is_named_as_it_is(self) -> None:
         self.assertTrue(

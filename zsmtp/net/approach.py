@@ -18,6 +18,7 @@ from zsmtp.credentials import Credentials, is_private
 from zsmtp.destination import Hop, Route, RouteRules, Target
 from zsmtp.net.courier import Courier, Employer
 from zsmtp.net.endpoints import address_text, connect_trouble, endpoint_for
+from zsmtp.net.origin import Origin
 from zsmtp.net.tls import ClientCreator
 from zsmtp.smtp.session import Esmtp, Manner, State, Tls
 from zsmtp.target import Name
@@ -49,7 +50,8 @@ class Equipment(NamedTuple):
     until which their TLS is known to fail;
     `witness` gives for each connection what sees its lines (`Session.witness`).
     `credentials` says who we are for a host: None for nobody, a trouble if the answer cannot be known; `warn`
-    takes lines for the postmaster.
+    takes lines for the postmaster.  `origin` is where connections come from, None for the kernel's choice;
+    `examine` may know a reason not to connect to a hop.
     """
 
     reactor: Any
@@ -66,6 +68,8 @@ class Equipment(NamedTuple):
     progress: Progress | None = None
     credentials: Callable[[Hop], Credentials | Trouble | None] = lambda _: None
     warn: Callable[[str], None] | None = None
+    origin: Origin | None = None
+    examine: Callable[[Hop], Deferred[Trouble | None]] | None = None
 
     def tell(self, text: str) -> None:
         """Make a remark where remarks are wanted."""
@@ -88,12 +92,17 @@ async def approach(equipment: Equipment, target: Target | Trouble, employer: Emp
         result = await _try_hop(equipment, hop, employer)
         if isinstance(result, Courier):
             return result
-        failures.append(result)
+        if result[0].kind is Kind.BIND_FAILED:
+            failures.insert(0, result)  # what a server did counts more, and the last one is told
+        else:
+            failures.append(result)
     return failures or [(Trouble(Kind.NO_ADDRESS, b"no address can be tried"), Peer())]
 
 
 async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courier | tuple[Trouble, Peer]:
     """Open a session with one host, in the manner it can bear."""
+    if equipment.examine is not None and (objection := await equipment.examine(hop)) is not None:
+        return objection, Peer(hop.remote, address_text(hop))
     credentials = equipment.credentials(hop)
     if isinstance(credentials, Trouble):
         return credentials, Peer(hop.remote, address_text(hop))
@@ -136,8 +145,11 @@ async def _open(equipment: Equipment, courier: Courier, manner: Manner) -> Troub
         equipment.progress.connecting(courier.peer)
     equipment.tell(f"(Connecting to `{hop.name}' [{address_text(hop).decode(errors='replace')}])")
     try:
-        endpoint = endpoint_for(equipment.reactor, hop, seconds=manner.timeouts.connect)
-        await endpoint.connect(_only(courier))
+        seconds, factory = manner.timeouts.connect, _only(courier)
+        if equipment.origin is None:
+            await endpoint_for(equipment.reactor, hop, seconds=seconds).connect(factory)
+        elif trouble := await equipment.origin.connect(equipment.reactor, hop, factory, seconds=seconds):
+            return trouble
         return await courier.opened
     except ConnectingCancelledError:
         raise CancelledError from None  # else the next hop would be tried

@@ -15,9 +15,9 @@ from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from zsmtp.destination import Address, MailExchanger
+from zsmtp.destination import Address, MailExchanger, WellKnownServices
 from zsmtp.target import host_name
 
 __all__ = [
@@ -41,6 +41,7 @@ _OPT_PART = Struct("!BHHIH")
 _RESPONSE, _OPCODE, _AUTHORITATIVE, _TRUNCATED = 0x8000, 0x7800, 0x0400, 0x0200
 _RECURSION_DESIRED, _RECURSION_AVAILABLE, _AUTHENTIC = 0x0100, 0x0080, 0x0020
 _INTERNET = 1
+_TCP, _SMTP = 6, 25
 _NO_ERROR, _NO_SUCH_NAME = 0, 3
 _MAXIMUM_POINTERS = 10  # in one name; name servers write one
 
@@ -51,6 +52,7 @@ class Type(IntEnum):
     A = 1
     CNAME = 5
     SOA = 6
+    WKS = 11
     MX = 15
     AAAA = 28
     OPT = 41
@@ -60,17 +62,21 @@ class Unreadable(ValueError):
     """The octets are no DNS message.  The text says why and holds nothing of them."""
 
 
+Value: TypeAlias = Address | MailExchanger | WellKnownServices | bytes | int | None
+
+
 class Record(NamedTuple):
     """One record of class IN.  `owner` is a name in wire form, lower case.
 
-    `value` is an address, a MailExchanger, for CNAME the target as a name in wire form, for SOA the seconds
-    that a negative answer holds, and None for what does not fit its type or is not understood.
+    `value` is an address, a MailExchanger, WellKnownServices, for CNAME the target as a name in wire form,
+    for SOA the seconds that a negative answer holds, and None for what does not fit its type or is not
+    understood.
     """
 
     owner: bytes
     type: int
     ttl: int
-    value: Address | MailExchanger | bytes | int | None
+    value: Value
 
 
 class Message(NamedTuple):
@@ -164,6 +170,16 @@ def read(octets: bytes) -> Message:
         raise Unreadable("it ends too early") from None
 
 
+def _well_known_services(octets: bytes) -> WellKnownServices | None:
+    """Read an address, a protocol, and a bit for each port."""
+    if len(octets) < 5:
+        return None
+    is_tcp = octets[4] == _TCP
+    bits = octets[5:]
+    byte, bit = divmod(_SMTP, 8)
+    return WellKnownServices(is_tcp, is_tcp and len(bits) > byte and bool(bits[byte] & 0x80 >> bit))
+
+
 class _Reader:
     """Walks once through a message; remembers names, since compression repeats them."""
 
@@ -212,7 +228,7 @@ class _Reader:
                 records.append(Record(owner, record_type, ttl, None))
         return tuple(records)
 
-    def _value(self, record_type: int, start: int, ttl: int) -> Address | MailExchanger | bytes | int | None:
+    def _value(self, record_type: int, start: int, ttl: int) -> Value:
         octets, end = self._octets, self._at
         try:
             match record_type:
@@ -222,6 +238,8 @@ class _Reader:
                     return IPv6Address(octets[start:end])
                 case Type.MX:
                     return self._mail_exchanger(start, end)
+                case Type.WKS:
+                    return _well_known_services(octets[start:end])
                 case Type.CNAME:
                     name, after = self._name(start)
                     return name if after == end else None

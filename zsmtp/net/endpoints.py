@@ -21,9 +21,12 @@ _LONGEST_PATH: Final = 107
 """octets of a path in Linux' sockaddr_un"""
 
 
-def endpoint_for(reactor: Any, hop: Hop, *, seconds: float) -> IStreamClientEndpoint:
-    """Return the endpoint for `hop`; the attempt fails after `seconds`.  Source: smtp(8zm), option -T
-    conn.
+def endpoint_for(
+    reactor: Any, hop: Hop, *, seconds: float, bind: tuple[str, int] | None = None
+) -> IStreamClientEndpoint:
+    """Return the endpoint for `hop`; the attempt fails after `seconds`.
+
+    `bind` is the local address and port.  Source: smtp(8zm), options -T conn, -L and -r.
 
     Raises OSError for a path that no UNIX socket can have: Twisted would wait for it until the end.
     """
@@ -33,9 +36,9 @@ def endpoint_for(reactor: Any, hop: Hop, *, seconds: float) -> IStreamClientEndp
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             return UNIXClientEndpoint(reactor, hop.address, timeout=seconds)
         case Family.INET6:
-            return TCP6ClientEndpoint(reactor, hop.address, hop.port, timeout=seconds)
+            return TCP6ClientEndpoint(reactor, hop.address, hop.port, timeout=seconds, bindAddress=bind)
         case _:
-            return TCP4ClientEndpoint(reactor, hop.address, hop.port, timeout=seconds)
+            return TCP4ClientEndpoint(reactor, hop.address, hop.port, timeout=seconds, bindAddress=bind)
 
 
 def address_text(hop: Hop) -> bytes:
@@ -56,9 +59,11 @@ def connected_text(hop: Hop, host: Any) -> bytes:
     return address_text(hop) + b"|%s|%d" % (str(host.host).encode(), host.port)
 
 
-def connect_trouble(hop: Hop, error: BaseException) -> Trouble:
-    """Say that a connection could not be opened, and why."""
-    kind = Kind.BIND_FAILED if isinstance(error, ConnectBindError) else Kind.CONNECT_FAILED
+def connect_trouble(hop: Hop, error: BaseException, bind: tuple[str, int] | None = None) -> Trouble:
+    """Say that a connection could not be opened, and why; `bind` is the local address and port."""
+    # Twisted calls it so, too, where there is no socket to be had.
+    is_bound = bind is not None and isinstance(error, ConnectBindError)
+    kind = Kind.BIND_FAILED if is_bound else Kind.CONNECT_FAILED
     if isinstance(error, TimeoutError):
         why = os.strerror(errno.ETIMEDOUT)
     elif isinstance(error, OSError) and error.strerror:
@@ -69,6 +74,8 @@ def connect_trouble(hop: Hop, error: BaseException) -> Trouble:
         why = str(error.osError)
     else:
         why = str(error) or type(error).__name__
+    if is_bound and bind is not None:
+        why = f"from {bind[0]} port {bind[1] or 'any'}: {why}"
     name = os.fsencode(hop.name) if hop.family is Family.UNIX else hop.name.encode()
     text = b"connect to %s [%s]: %s" % (name, address_text(hop), why.encode(errors="replace"))
     return Trouble(kind, text, remote=hop.remote)

@@ -27,6 +27,7 @@ from zsmtp.destination import (
     Route,
     RouteRules,
     Target,
+    WellKnownServices,
     hosts_to_ask,
     route,
 )
@@ -95,6 +96,10 @@ class Resolver:
     def exchangers(self, domain: str) -> Deferred[Answer[MailExchanger]]:
         """Look the MX records of a domain up."""
         return self._look_up((domain, Type.MX))
+
+    def services(self, host: str) -> Deferred[Answer[WellKnownServices]]:
+        """Look the WKS records of a host up."""
+        return self._look_up((host, Type.WKS))
 
     def addresses(self, host: str, record_type: Type) -> Deferred[Answer[Address]]:
         """Look the addresses of a host up: Type.A or Type.AAAA."""

@@ -29,12 +29,14 @@ class Conversation:
     """What happened on one connection.
 
     `problems` are what the peer's script found out of place.  `tls` is the protocol version after STARTTLS.
+    `client_address` is address and port of the other end, over TCP.
     `is_finished` is set when the server's side of the connection is gone.
     """
 
     def __init__(self, peer: Peer) -> None:
         self._parts: list[tuple[str, list[bytes], float]] = []
         self.tls: str | None = None
+        self.client_address: tuple[str, int] | None = None
         self.is_finished = False
         self._peer = peer
 

@@ -33,12 +33,14 @@ class Job(NamedTuple):
     """A line to feed: a control file (path relative to `transport/`) for a host.
 
     `host` None: the line names none, since the agent's command line does.  `is_checked` False: the file is
-    not in order, and any answer will do that breaks no other rule.
+    not in order, and any answer will do that breaks no other rule.  `served` are hosts, in lower case, whose
+    recipients may go along (-e).
     """
 
     path: str
     host: bytes | None = b"example.net"
     is_checked: bool = True
+    served: frozenset[bytes] = frozenset()
 
     def line(self) -> bytes:
         """Return the octets that feed it."""
@@ -210,6 +212,8 @@ class Feeding:
         allowed: set[int] = set()
         for line in marks.recipients(before or b""):
             if line.channel and (line.channel.lower() != self._channel or line.host.lower() != host):
+                if line.channel.lower() == self._channel and line.host.lower() in job.served:
+                    allowed.add(line.offset)
                 continue
             allowed.add(line.offset)
             if line.channel and line.tag == b" " and job.is_checked:

@@ -46,7 +46,8 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 class ScriptedServer:
     """Serves scripts on TCP, or with `path` on a UNIX socket; a context manager that starts and stops it.
 
-    `address` is a loopback address of either family.  `path=""` makes a socket in a temporary folder.
+    `address` is a loopback address of either family, `port` 0 stands for a free one.  `path=""` makes a
+    socket in a temporary folder.
     `receive_buffer` limits the octets that the kernel takes in for a server that does not read.
     `record=False` keeps no octets of the conversations, for large bodies.
     """
@@ -55,6 +56,7 @@ class ScriptedServer:
         self,
         *behaviours: Behaviour,
         address: str = "127.0.0.1",
+        port: int = 0,
         path: str | None = None,
         deadline: float = 30.0,
         receive_buffer: int | None = None,
@@ -65,7 +67,7 @@ class ScriptedServer:
         if not behaviours:
             raise ValueError("a server needs at least one script or table")
         self.host = address
-        self.port = 0
+        self.port = port
         self.path = path
         self.connections: list[Conversation] = []
         self._behaviours = behaviours
@@ -103,7 +105,7 @@ class ScriptedServer:
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if self._receive_buffer is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        listening.bind((self.host, 0) if self.path is None else self.path)
+        listening.bind((self.host, self.port) if self.path is None else self.path)
         listening.listen(128)
         if self.path is None:
             self.port = listening.getsockname()[1]
@@ -168,11 +170,13 @@ class ScriptedServer:
     def _accept(self, listening: socket.socket) -> None:
         while not self.stopping.is_set():
             try:
-                connection, _ = listening.accept()
+                connection, client = listening.accept()
             except OSError:
                 return  # stopped
             peer = self._behaviours[min(len(self.connections), len(self._behaviours) - 1)].peer()
             conversation = Conversation(peer)
+            if self.path is None:
+                conversation.client_address = client[:2]
             service = _Service(self, connection, peer, conversation)
             with self._changed:
                 self.connections.append(conversation)
