@@ -26,7 +26,7 @@ _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Variable(NamedTuple):
-    """A variable that the original agent or its libraries read.
+    """A variable that the original agent or its libraries read, or one of ours.
 
     `ignored` says why it is not heeded, in the words of the manual page; empty for one that is.
     """
@@ -36,8 +36,9 @@ class Variable(NamedTuple):
 
 
 VARIABLES: Final = (
-    Variable("BINDADDR", "use option -L"),
+    Variable("BINDADDR"),
     Variable("DEFCHARSET"),
+    Variable("NAMESERVERS"),  # ours
     Variable("NOBODY", "no part of the work is done as another user"),
     Variable("NORECEIVEDFORCLAUSE"),
     Variable("ORGDOMAIN", "this agent makes no MIME boundaries and no reports of its own"),
