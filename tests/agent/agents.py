@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from zsmtp.testing.peer import Behaviour
 
-__all__ = ["DEADLINE", "AgentCase", "RawAgent", "command", "status_of"]
+__all__ = ["DEADLINE", "AgentCase", "RawAgent", "command", "measured", "status_of"]
 
 DEADLINE = 60.0
 """seconds after which anything has gone wrong; a start takes half a second, on a busy machine many"""

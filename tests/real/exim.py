@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.real.peer import Delivered, Peer, address_in, free_port
 from tests.real.process import Program
+from zsmtp.testing.authority import Credentials
 
 __all__ = ["Exim"]
 
@@ -22,12 +23,23 @@ class Exim(Peer):
     Takes a bare CR for a line end.
 
     With a `user` it takes mail only from him; of PLAIN, LOGIN and CRAM-MD5 it offers `mechanisms`.
+    `credentials` are shown instead of some of its own; `settings` are further lines of its configuration.
     """
 
-    def __init__(self, user: str = "", secret: str = "", mechanisms: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        user: str = "",
+        secret: str = "",
+        mechanisms: Sequence[str] = (),
+        *,
+        credentials: Credentials | None = None,
+        settings: str = "",
+    ) -> None:
         self._user = user
         self._secret = secret
         self._mechanisms = mechanisms
+        self._credentials = credentials
+        self._settings = settings
 
     @classmethod
     def missing(cls) -> str | None:
@@ -53,6 +65,9 @@ class Exim(Peer):
         shutil.copy(found, binary)
         owner = pwd.getpwnam("Debian-exim")
         files = self.certify("exim.example")
+        if self._credentials is not None:
+            files[0].write_bytes(self._credentials.certificate)
+            files[1].write_bytes(self._credentials.key)
         for folder in ("spool", "log"):
             (self.folder / folder).mkdir(exist_ok=True)
         for path in (*files, self.mail, self.folder / "spool", self.folder / "log"):
@@ -88,7 +103,7 @@ acl_smtp_mail = accept
 acl_smtp_data = accept
 received_header_text = Received: $received_protocol
 deliver_drop_privilege
-
+{self._settings}
 begin routers
 all:
   driver = accept

@@ -20,7 +20,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
-from zsmtp.net.tlscontext import Record, client_context
+from zsmtp.net.tlscontext import Record, Records, client_context
 from zsmtp.tlsfile import Level, TlsSettings
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class ClientCreator:
     def __init__(self, contexts: ClientContexts, context: SSL.Context, name: str) -> None:
         self._settings = contexts.settings
         self._sessions = contexts.sessions
+        self._records = contexts.records
         self._context = context
         self._name = name.lower()
         self._record = Record()
@@ -124,7 +125,7 @@ class ClientCreator:
         """See IOpenSSLClientConnectionCreator."""
         connection = SSL.Connection(self._context, None)
         self._record = Record()
-        connection.set_app_data(self._record)
+        self._records[connection] = self._record
         shown = next(filter(_is_host_name, (self._name, *self._settings.names)), None)
         if shown is not None:  # RFC 6066 3: no address literals, and nothing but names
             connection.set_tlsext_host_name(shown.encode("ascii"))
@@ -184,11 +185,12 @@ class ClientContexts:
     ) -> None:
         self.settings = settings
         self.sessions = _Sessions(now, settings.session_seconds)
+        self.records = Records()
         self._context: SSL.Context | None = None
 
     def prepare(self, warn: Callable[[str], object] = lambda _: None) -> None:
         """Make the context; raises ConfigError where a file of the policy cannot be used."""
-        self._context = client_context(self.settings, warn)
+        self._context = client_context(self.settings, self.records, warn)
 
     def creator_for(self, name: str) -> ClientCreator:
         """Return what makes a connection object for a session with the host `name`."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -22,7 +23,7 @@ from zsmtp.tlsfile import LONGEST_FILE, Level, TlsSettings, read_tls_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Record", "client_context", "load_settings"]
+__all__ = ["Record", "Records", "client_context", "load_settings"]
 
 _LONGEST_KEY: Final = 1 << 20
 _LONGEST_STORE: Final = 1 << 26
@@ -78,14 +79,22 @@ class Record:
             self.doubts.append(text)
 
 
+Records: TypeAlias = WeakKeyDictionary[SSL.Connection, Record]
+"""What is found out about each connection; its own application data is Twisted's."""
+
+
 def load_settings(path: str, warn: Callable[[str], object]) -> TlsSettings:
     """Read a TLS configuration file; raises ConfigError."""
     octets = _read(path, path, LONGEST_FILE, warn)
     return read_tls_file(octets, os.path.basename(path), warn)
 
 
-def client_context(settings: TlsSettings, warn: Callable[[str], object]) -> SSL.Context:
-    """Make a context, which is never to be changed.  Raises ConfigError."""
+def client_context(settings: TlsSettings, records: Records, warn: Callable[[str], object]) -> SSL.Context:
+    """Make a context, which is never to be changed; `records` has what its connections write into.
+
+    What OpenSSL finds out about each certificate of the chain is noted there, and ends the handshake only
+    where somebody insists on it.  Raises ConfigError.
+    """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(_VERSIONS[settings.minimum])
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
@@ -96,24 +105,17 @@ def client_context(settings: TlsSettings, warn: Callable[[str], object]) -> SSL.
     _identify(context, settings, "tls-cert-file", "tls-key-file", warn)
     _identify(context, settings, "tls-dcert-file", "tls-dkey-file", warn)
     insists = settings.level is Level.NAME
-    context.set_verify(SSL.VERIFY_PEER if insists else SSL.VERIFY_NONE, _verified if insists else _noted)
+
+    def verified(connection: SSL.Connection, _: object, number: int, depth: int, is_good: int) -> bool:
+        record = records.get(connection)
+        if record is not None:
+            record.is_checked = True
+            if not is_good:
+                record.doubt(number)
+        return bool(is_good) or not insists
+
+    context.set_verify(SSL.VERIFY_PEER if insists else SSL.VERIFY_NONE, verified)
     return context
-
-
-def _verified(connection: SSL.Connection, _: object, number: int, depth: int, is_good: int) -> bool:
-    """Note what OpenSSL finds out about one certificate of the chain; a bad one ends the handshake."""
-    record = connection.get_app_data()
-    if isinstance(record, Record):
-        record.is_checked = True
-        if not is_good:
-            record.doubt(number)
-    return bool(is_good)
-
-
-def _noted(connection: SSL.Connection, found: object, number: int, depth: int, is_good: int) -> bool:
-    """The same, and go on whatever it is."""
-    _verified(connection, found, number, depth, is_good)
-    return True
 
 
 def _choose_ciphers(context: SSL.Context, settings: TlsSettings) -> None:
