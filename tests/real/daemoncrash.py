@@ -11,6 +11,7 @@ while its
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -177,8 +178,15 @@ class DaemonCrashLoop:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def _files(self) -> list[str]:
-        """What is left in the spool; a message file alone is what a kill of a reporter may leave."""
-        return [name for _, _, names in os.walk(os.path.join(self._office, "transport")) for name in names]
+        """What is left in the spool, but for drafts: a kill may leave one, and they are removed when they
+        are old.
+        """
+        return [
+            name
+            for _, _, names in os.walk(os.path.join(self._office, "transport"))
+            for name in names
+            if not re.fullmatch(r"\.[a-z0-9_]{8}", name)
+        ]
 
     def _account(self, rounds: int) -> Account:
         taken = self._server.acceptances

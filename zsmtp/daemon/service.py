@@ -18,6 +18,7 @@ from zsmtp.daemon.dispatch import Dispatcher
 from zsmtp.daemon.files import Files
 from zsmtp.daemon.finish import Finisher
 from zsmtp.daemon.journal import Journal
+from zsmtp.daemon.leftovers import look_for_leftovers
 from zsmtp.daemon.limits import Key as LimitKey
 from zsmtp.daemon.limits import Limits, Rate
 from zsmtp.daemon.lockfile import Lock, refuse_scheduler
@@ -41,6 +42,7 @@ _log = Logger()
 
 _FLUSH_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 30.0
+_SHOWN: Final = 5
 
 
 class System(NamedTuple):
@@ -72,6 +74,7 @@ class Daemon(Service):
         self._lock: Lock | None = None
         self._watcher: Watcher | None = None
         self._calls: list[LoopingCall] = []
+        self._has_scanned = False
 
     def privilegedStartService(self) -> None:
         """Lock the spool.  Raises ConfigError where another daemon, or the scheduler, works on it."""
@@ -188,7 +191,21 @@ class Daemon(Service):
         self.dispatcher.wake_soon()
 
     def _scanned(self) -> None:
+        """The whole spool has been seen; after the first time it is said what is left in it."""
         self.journal.forget_unclaimed()
+        if self._has_scanned:
+            return
+        self._has_scanned = True
+        found = look_for_leftovers(self._postoffice, self._system.clock())
+        if found.drafts:
+            self._warn(
+                f"{len(found.drafts)} files that never became mail were removed: {_some(found.drafts)}"
+            )
+        if found.orphans:
+            self._warn(
+                f"{len(found.orphans)} messages have no control file, nothing is done about them: "
+                f"{_some(found.orphans)}; look whether they were delivered, then remove them"
+            )
 
     def _look(self) -> None:
         self.dispatcher.renew_leases()
@@ -213,6 +230,11 @@ class Daemon(Service):
 
     def _warn(self, line: str) -> None:
         _log.warn("{line}", line=line)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def limits_of(configuration: Configuration) -> Limits:
