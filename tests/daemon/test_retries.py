@@ -295,6 +295,23 @@ class Limits(DaemonTest):
         self.network.pass_time(MINUTE + 1)
         self.assertEqual((self.statuses, self.spooled), (["sent"] * 6, []))
 
+    def test_connections_that_are_not_needed_any_more_are_given_back(self) -> None:
+        self.text += "connections = 3\n"
+        self.start()
+        self.network.serve(ONE, "", "B -")  # the second and third are never greeted
+        for _ in range(3):
+            self.mail()
+        self.scan()
+        self.assertEqual((self.statuses, len(self.network.links)), (["sent"] * 3, 3))
+        self.network.pass_time(15)
+        self.assertTrue(all(link.transport.disconnected for link in self.network.links))
+        self.assertEqual(len(self.dispatcher), 0)
+        self.submit()
+        self.assertEqual(self.statuses[3:], [])
+        self.network.serve(ONE, "")
+        self.network.pass_time(2 * HOUR)
+        self.assertEqual((self.statuses[-1], self.spooled), ("sent", []))
+
 
 class LeftAlone(DaemonTest):
     """What is not ours stays as it is."""

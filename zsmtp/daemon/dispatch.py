@@ -198,9 +198,9 @@ class Dispatcher:
         if isinstance(lease, Wait):
             self._queue.wait(destination, blocked(lease.limit, now=now, until=lease.until))
             self._blocked.append(key)
-            for idle in self._active.values():
-                if idle.delivery.is_quiet:
-                    idle.delivery.leave()
+            for other, idle in self._active.items():
+                if not self.attempts.under_way(other):
+                    _part_with(idle.delivery)
             return None
         work = self.attempts.work[key.channel]
         active = _Active(key, lease)
@@ -258,12 +258,12 @@ class Dispatcher:
             if delivery.is_over:
                 if self._active.get(key) is active:
                     self._end(active)
-            elif not delivery.is_quiet:
+            elif self.attempts.under_way(key):
                 active.quiet_since = None
             elif active.quiet_since is None:
                 active.quiet_since = now
             elif now - active.quiet_since >= self._linger:
-                delivery.leave()
+                _part_with(delivery)
         if self._active:
             self._set_timer(_LOOK_SECONDS)
 
@@ -292,6 +292,16 @@ class Dispatcher:
                 self._queue.wait(first, blocked(first.decision.rule, now=now, until=now))
                 break
         self.wake_soon()
+
+
+def _part_with(delivery: Delivery) -> None:
+    """Give back the connections of a delivery without work, and those that are still being opened: a server
+    that lets no more in would hold up others that want to go there.
+    """
+    if delivery.is_quiet:
+        delivery.leave()
+    else:
+        delivery.stop()
 
 
 def _text(octets: bytes) -> str:
