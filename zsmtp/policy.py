@@ -236,6 +236,8 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
     text = _dialogue(transaction, recipient)
     mail, rcpt, data = transaction.mail_reply, recipient.reply, transaction.data_reply
     final = recipient.final if transaction.is_lmtp else transaction.final_reply
+    if transaction.is_in_doubt:
+        return _undecided(transaction, recipient, text, maybe_delivered=transaction.data_sent)
     if (
         final is not None
         and 200 <= final.code < 300
@@ -252,12 +254,20 @@ def judge(transaction: Transaction, recipient: Recipient, *, record_success: boo
             return _refused(stage, reply, text)
     if final is not None and 400 <= final.code < 600:
         return _refused(_final_stage(transaction), final, text)
-    trouble = transaction.trouble or Trouble(Kind.INTERNAL, b"the transaction ended without an answer")
-    said = b""
-    if trouble.reply is not None and not any(trouble.reply is one for one in _shown(transaction, recipient)):
-        said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
     # a recipient without a reply: the message followed the envelope blindly
     maybe_delivered = transaction.data_sent and (rcpt is None or recipient.is_accepted)
+    return _undecided(transaction, recipient, text, maybe_delivered=maybe_delivered)
+
+
+def _undecided(
+    transaction: Transaction, recipient: Recipient, text: bytes, *, maybe_delivered: bool
+) -> Verdict:
+    """Say what becomes of a recipient whose fate no reply has told."""
+    shown = (transaction.mail_reply, recipient.reply, transaction.data_reply)
+    trouble = transaction.trouble or Trouble(Kind.INTERNAL, b"the transaction ended without an answer")
+    said = b""
+    if trouble.reply is not None and not any(trouble.reply is one for one in shown):
+        said = b"".join(b"\r->> " + line for line in trouble.reply.lines)
     verdict = judge_trouble(trouble)
     return verdict._replace(
         outcome=Outcome.DEFERRED,
@@ -377,11 +387,6 @@ def _said(code: int, text: bytes) -> bytes:
 def _bracketed(text: bytes) -> bytes:
     """Parentheses delimit the text in a diagnostic, so inside they become brackets."""
     return text.replace(b"(", b"[").replace(b")", b"]")
-
-
-def _shown(transaction: Transaction, recipient: Recipient) -> tuple[Reply | None, ...]:
-    """The replies that `_dialogue` shows of a transaction that was cut short."""
-    return transaction.mail_reply, recipient.reply, transaction.data_reply
 
 
 def _dialogue(transaction: Transaction, recipient: Recipient) -> bytes:

@@ -1,7 +1,8 @@
 """What a server can do instead of one proper reply, at every step, over every way: behaviours by rule.
 
 A `Fault` takes the place of one reply of a server that is otherwise in order; what must come of it follows
-from its kind, the step that it replaces and the way that the message goes.
+from its kind, the step that it replaces and the way that the message goes.  No message goes in chunks before
+another has gone through, so there one goes ahead.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def cases(way: Way) -> Iterator[tuple[Behaviour, Doctor]]:
                 continue
             came = _what_comes(fault.kind, step, way)
             if came is not None:
-                yield _behaviour(fault, step, way, came), _doctor(fault, step)
+                yield _behaviour(fault, step, way, came), _doctor(fault, step, way)
 
 
 class _Came(NamedTuple):
@@ -226,7 +227,7 @@ def _unopened(kind: Kind, step: Step, way: Way) -> _Came:
         # it is taken for the answer to STARTTLS, and the handshake fails
         return elsewhere
     if kind is Kind.SURPLUS_LATE:
-        return _shifted(way._replace(announce=()) if step.stage == "banner" else way)
+        return _shifted(way._replace(announce=()))
     if step.stage == "banner":
         if kind is Kind.RESET:
             retry = Expected(("retryat", "deferall"), (status, "4.4.1"))
@@ -266,9 +267,7 @@ def _in_the_envelope(kind: Kind, step: Step, way: Way) -> _Came:
         return _Came(_OK, _OK, range(2, 3), range(2, 3))
     if is_sent:
         either = Expected(("deferred", "deferback"), ("4.",))
-        # RFC 3030 4.2: the reply to the message may stand where one to the envelope is missing
-        first = Expected(("ok3",)) if kind is Kind.MISSING and way.is_lmtp else either
-        return _Came(first, either, arrives=range(3))
+        return _Came(either, either, arrives=range(3))
     if kind is Kind.RESET and way.is_grouped:
         # it may have taken the reply to MAIL with it
         either = Expected(("deferred", "ok3"), (status, ""))
@@ -279,6 +278,10 @@ def _in_the_envelope(kind: Kind, step: Step, way: Way) -> _Came:
 def _at_the_end(kind: Kind, step: Step, way: Way) -> _Came | None:
     status = _STATUS[kind]
     back = Expected(("deferback",), (status,))
+    is_blind = way.is_chunked and way.is_grouped
+    in_doubt = Expected(("ok3", "deferback"), ("",))
+    if is_blind and kind in (Kind.SURPLUS, Kind.SURPLUS_LATE):
+        return _Came(in_doubt, in_doubt, arrives=range(3))  # one is too many, and nobody knows which
     if kind in (Kind.SURPLUS, Kind.SURPLUS_LATE):
         return _Came(_OK, _OK, arrives=range(2, 3))
     if not way.is_lmtp:
@@ -288,15 +291,15 @@ def _at_the_end(kind: Kind, step: Step, way: Way) -> _Came | None:
     own = Expected(("deferred",), (status,)) if kind is Kind.CLOSING else back
     if step.turn == 1:
         return _Came(own, back, arrives=range(3))
-    first = Expected(("ok3", "deferback"), ("",)) if kind is Kind.RESET else _OK
+    first = in_doubt if kind is Kind.RESET or (is_blind and kind is Kind.ABSURD) else _OK
     return _Came(first, own, arrives=range(1, 3))
 
 
 def _shifted(way: Way) -> _Came:
     """One reply too many: each command takes the answer to the one before it, until one does not fit."""
     if way.is_chunked:
-        # here the message is accepted; see `dialogues/chunking.txt` for what may become of others
-        either = Expected(("ok3", "deferred", "deferback"), ("",))
+        # told by the marks of the replies
+        either = Expected(("deferred", "deferback"), ("4.5.0",))
         return _Came(either, either, arrives=range(3))
     deferred = Expected(("deferred", "retryat"), ("4.5.0",))
     return _Came(deferred, deferred)
@@ -318,23 +321,29 @@ def _spanning(one: range, other: range) -> range:
 
 
 def _behaviour(fault: Fault, step: Step, way: Way, came: _Came) -> Behaviour:
+    ahead = _goes_ahead(step, way)
     return Behaviour(
         f"a server that {fault.name} at {step.name} {way.name}",
         lambda: [[Table(announce=way.announce, lmtp=way.is_lmtp)]],
-        ((came.first, came.second),),
+        ((_OK,),) * ahead + ((came.first, came.second),),
         options=way.options,
         timeouts={"command": 1.0, "data": 1.0, "dot": 1.0} if fault.kind in (Kind.LATE, Kind.MISSING) else {},
-        mails=(Mail(recipients=2),),
+        mails=(Mail(),) * ahead + (Mail(recipients=2),),
         connections=came.connections,
-        arrives=came.arrives,
+        arrives=range(came.arrives.start + ahead, came.arrives.stop + ahead),
         # whoever answers too much cannot say that the client is too fast
         is_strict=fault.kind not in (Kind.SURPLUS, Kind.SURPLUS_LATE),
     )
 
 
-def _doctor(fault: Fault, step: Step) -> Doctor:
+def _goes_ahead(step: Step, way: Way) -> int:
+    """How many messages go before the one that meets the fault."""
+    return int(way.is_chunked and step.stage in ("mail", "rcpt", "dot"))
+
+
+def _doctor(fault: Fault, step: Step, way: Way) -> Doctor:
     goes_on = fault.kind in (Kind.GOOD, Kind.LATE, Kind.SURPLUS, Kind.SURPLUS_LATE, Kind.MISSING)
-    return Doctor(step.stage, step.turn, step.takes if goes_on else 500, fault.treat)
+    return Doctor(step.stage, step.turn + _goes_ahead(step, way), step.takes if goes_on else 500, fault.treat)
 
 
 def _octets(octets: bytes) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
 from tests.net.network import Octets
+from tests.smtp.sample import go_through
 from zsmtp.net.outlet import Outlet
 from zsmtp.smtp.event import Broken, Event
 from zsmtp.smtp.session import Manner, Session
@@ -67,14 +68,22 @@ class CountingTransport(FakeTransport):
 class OutletTest(SynchronousTestCase):
     """An outlet of a session that is ready, over a transport in memory."""
 
-    def ready(self, transport: FakeTransport, caps: bytes = b"250-mx\r\n250 PIPELINING\r\n") -> Outlet:
-        """Open a session."""
+    def ready(
+        self,
+        transport: FakeTransport,
+        caps: bytes = b"250-mx\r\n250 PIPELINING\r\n",
+        *,
+        in_step: bool = False,
+    ) -> Outlet:
+        """Open a session; with `in_step` a message has gone through already."""
         self.transport = transport
         self.progress = 0
         self.session = Session(Manner())
         self.outlet = Outlet(self.session, transport, self.progressed)
         self.hear(b"220 mx\r\n")
         self.hear(caps)
+        if in_step:
+            go_through(self.session)
         self.transport._taken.clear()
         self.transport._buffer.clear()
         return self.outlet
@@ -201,7 +210,7 @@ class Waiting(OutletTest):
         self.assertIsNone(transaction.trouble)
 
     def test_what_is_queued_meanwhile_follows(self) -> None:
-        self.ready(FakeTransport(automatic=False))
+        self.ready(FakeTransport(automatic=False), in_step=True)
         self.handle.room = 5
         self.begin(Octets(b"1\r\n"))
         events = self.session.receive(b"")
@@ -264,7 +273,7 @@ class Large(OutletTest):
             for caps in (b"250-mx\r\n250 PIPELINING\r\n", b"250-mx\r\n250-CHUNKING\r\n250 PIPELINING\r\n"):
                 content = Counted(16384)
                 transport = CountingTransport()
-                self.ready(transport, caps)
+                self.ready(transport, caps, in_step=True)
                 if secure:
                     self.outlet.leave_socket()
                 self.begin(content)

@@ -11,6 +11,7 @@ from zsmtp.smtp.event import Broken, Event, TransactionFinished
 from zsmtp.smtp.manner import Manner
 from zsmtp.smtp.reply import Reply
 from zsmtp.smtp.session import Session, State
+from zsmtp.smtp.step import Marks
 from zsmtp.smtp.transaction import Recipient, Transaction
 from zsmtp.testing.conversation import Conversation
 from zsmtp.testing.peer import Behaviour
@@ -25,6 +26,7 @@ __all__ = [
     "Text",
     "broken",
     "finished",
+    "go_through",
     "mail",
     "open_session",
     "play",
@@ -87,8 +89,11 @@ def session(**manner: Any) -> Session:
     return Session(Manner(name=b"client.example", **manner))
 
 
-def open_session(*announced: str, **manner: Any) -> Session:
-    """Make a session that is open, to a server that announces these extensions."""
+def open_session(*announced: str, in_step: bool = False, **manner: Any) -> Session:
+    """Make a session that is open, to a server that announces these extensions.
+
+    With `in_step` a first message has gone through already.
+    """
     made = session(**manner)
     made.receive(b"220 mx.example\r\n")
     made.take()
@@ -96,7 +101,24 @@ def open_session(*announced: str, **manner: Any) -> Session:
     lines = ["mx.example", *announced]
     made.receive("".join(f"250-{line}\r\n" for line in lines[:-1]).encode() + f"250 {lines[-1]}\r\n".encode())
     assert made.state is State.READY, made.state
+    if in_step:
+        go_through(made)
     return made
+
+
+def go_through(talker: Session, *, marks: tuple[str, str, str] = ("", "", "")) -> Transaction:
+    """Let the server take a message; `marks` are its enhanced status codes for MAIL, RCPT and the end."""
+    sender, recipient, end = marks
+    said = {b"M": f"250 {sender} a", b"R": f"250 {recipient} b", b"D": "354 c", b".": f"250 {end} d"}
+    one = mail()
+    talker.begin(one)
+    while octets := talker.take():
+        talker.flushed()
+        for line in octets.splitlines():
+            if line[:5] in (b"MAIL ", b"RCPT ", b"DATA", b"."):
+                talker.receive(said[line[:1]].encode() + b"\r\n")
+    assert talker.is_idle
+    return one
 
 
 def reply(text: str) -> Reply:
@@ -162,14 +184,18 @@ def play(
     *mails: Transaction,
     recipients: int = 1,
     then: Callable[[Session], object] | None = Session.expired,
+    in_step: bool = False,
     **manner: Any,
 ) -> Played:
     """Let a session deliver to a server until both are silent; then time passes, if something is under way.
 
     `server` is a behaviour or the short notation of a table.  Without `mails`: one for so many recipients.
+    With `in_step` it is as if a message had gone through before them.
     """
     mails = mails or (mail(recipients),)
     talker = session(**manner)
+    if in_step:
+        talker._marks = Marks({})
     behaviour = table(server) if isinstance(server, str) else server
     conversation, events = converse(talker, behaviour, *mails)
     if then is not None and not talker.is_idle and talker.state is not State.OVER:

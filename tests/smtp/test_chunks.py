@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.smtp.sample import HELLO, finished, mail, open_session, play, shown
+from tests.smtp import sample
+from tests.smtp.sample import HELLO, finished, mail, open_session, shown
 from zsmtp.policy import judge
 from zsmtp.smtp.event import Broken, RecipientAnswered, TransactionFinished
 from zsmtp.testing.table import Table
 from zsmtp.testing.talk import talk
 from zsmtp.trouble import Kind
 
+play = partial(sample.play, in_step=True)
 BDAT = b"BDAT %d LAST\r\n" % len(HELLO) + HELLO
 LARGE = (b"x" * 65000 + b"\r\n", b"." * 65000 + b"\r\n", b"the end\r\n")
 
@@ -20,7 +24,7 @@ class SmallMessages(SynchronousTestCase):
 
     def test_everything_in_one_write(self) -> None:
         """Row 96."""
-        one, talker = mail(2), open_session("PIPELINING", "CHUNKING")
+        one, talker = mail(2), open_session("PIPELINING", "CHUNKING", in_step=True)
         talker.begin(one)
         self.assertEqual(
             talker.take(),
@@ -39,7 +43,7 @@ class SmallMessages(SynchronousTestCase):
     def test_without_pipelining_it_waits_for_its_turn(self) -> None:
         """Row 97."""
         talk(
-            open_session("CHUNKING"),
+            open_session("CHUNKING", in_step=True),
             """
             C: MAIL *
             S: 250 a
@@ -113,7 +117,7 @@ class SmallMessages(SynchronousTestCase):
 
     def test_in_two_pieces_all_the_same(self) -> None:
         one = mail(1, b"a\r\n", b"b\r\n")
-        talker = open_session("PIPELINING", "CHUNKING")
+        talker = open_session("PIPELINING", "CHUNKING", in_step=True)
         talker.begin(one)
         self.assertTrue(talker.take().endswith(b"BDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n"))
         talker.flushed()
@@ -132,7 +136,7 @@ class SmallMessages(SynchronousTestCase):
         """The replies to its beginning may come before the message has left."""
         recipients = [b"x" * 200 + b"%d@y.example" % number for number in range(400)]
         for lmtp in (False, True):
-            one, talker = mail(recipients), open_session("PIPELINING", "CHUNKING", lmtp=lmtp)
+            one, talker = mail(recipients), open_session("PIPELINING", "CHUNKING", in_step=True, lmtp=lmtp)
             talker.begin(one)
             self.assertTrue(talker.take().endswith(b"399@y.example>\r\n"))
             talker.receive(b"250 a\r\n" + b"250 b\r\n" * 200)
@@ -152,7 +156,7 @@ class LargeMessages(SynchronousTestCase):
     def test_in_chunks_at_once(self) -> None:
         one = mail(2, *LARGE)
         events = talk(
-            open_session("PIPELINING", "CHUNKING"),
+            open_session("PIPELINING", "CHUNKING", in_step=True),
             """
             C: MAIL *
             C: RCPT *
@@ -174,7 +178,7 @@ class LargeMessages(SynchronousTestCase):
 
     def test_one_after_the_other_without_pipelining(self) -> None:
         talk(
-            open_session("CHUNKING"),
+            open_session("CHUNKING", in_step=True),
             """
             C: MAIL *
             S: 250 a
@@ -225,7 +229,7 @@ class LargeMessages(SynchronousTestCase):
             self.assertFalse(played.verdict().maybe_delivered)
 
     def test_chunk_is_refused_before_it_has_gone(self) -> None:
-        talker, one = open_session("CHUNKING"), mail(1, *LARGE)
+        talker, one = open_session("CHUNKING", in_step=True), mail(1, *LARGE)
         talker.begin(one)
         talk(talker, "C: MAIL *\nS: 250 a\nC: RCPT *")
         talker.receive(b"250 b\r\n")
@@ -236,7 +240,7 @@ class LargeMessages(SynchronousTestCase):
         self.assertEqual(judge(one, one.recipients[0]).word.value, b"error2")
 
     def test_last_chunk_is_confirmed_before_it_has_gone(self) -> None:
-        talker, one = open_session("CHUNKING", "PIPELINING"), mail(1, *LARGE)
+        talker, one = open_session("CHUNKING", "PIPELINING", in_step=True), mail(1, *LARGE)
         talker.begin(one)
         talker.take()
         talker.flushed()
@@ -261,7 +265,7 @@ class LargeMessages(SynchronousTestCase):
         self.assertEqual(played.words(), "ok3 error2")
 
     def test_next_message_waits_for_the_reply(self) -> None:
-        talker = open_session("PIPELINING", "CHUNKING")
+        talker = open_session("PIPELINING", "CHUNKING", in_step=True)
         talker.begin(mail(1, *LARGE))
         talker.take()
         talker.receive(b"250 a\r\n250 b\r\n")

@@ -22,7 +22,7 @@ LARGE = (b"x" * 65000 + b"\r\n", b"y" * 65000 + b"\r\n", b"z\r\n")
 
 def sending(*pieces: bytes, lmtp: bool = False, recipients: int = 1) -> tuple[Session, Transaction]:
     """A session that may send its message now, and the message."""
-    one, talker = mail(recipients, *pieces), open_session("PIPELINING", lmtp=lmtp)
+    one, talker = mail(recipients, *pieces), open_session("PIPELINING", in_step=True, lmtp=lmtp)
     talker.begin(one)
     talker.take()
     talker.flushed()

@@ -107,7 +107,7 @@ def resetting() -> Point:
 
 
 def announced() -> Point:
-    talker, one = open_session("PIPELINING"), mail(2)
+    talker, one = open_session("PIPELINING", in_step=True), mail(2)
     talker.begin(one)
     return Point(talker, (one,), (False,))
 
@@ -135,7 +135,7 @@ def data_asked() -> Point:
 
 
 def empty_message() -> Point:
-    talker, one = open_session("PIPELINING"), mail(2)
+    talker, one = open_session("PIPELINING", in_step=True), mail(2)
     talker.begin(one)
     talker.take()
     talker.receive(b"250 a\r\n450 b\r\n450 c\r\n354 d\r\n")
@@ -144,7 +144,7 @@ def empty_message() -> Point:
 
 
 def message_to_be_sent() -> Point:
-    talker, one = open_session("PIPELINING"), mail(1, *LARGE)
+    talker, one = open_session("PIPELINING", in_step=True), mail(1, *LARGE)
     talker.begin(one)
     talker.take()
     talker.receive(GROUP)
@@ -191,7 +191,7 @@ def message_sent_by_lmtp() -> Point:
 
 
 def chunk_sent() -> Point:
-    talker, one = open_session("CHUNKING"), mail(1, *LARGE)
+    talker, one = open_session("CHUNKING", in_step=True), mail(1, *LARGE)
     talker.begin(one)
     for line in (b"250 a\r\n", b"250 b\r\n"):
         talker.take()
@@ -202,7 +202,7 @@ def chunk_sent() -> Point:
 
 
 def small_message_sent_blindly() -> Point:
-    talker, one = open_session("PIPELINING", "CHUNKING"), mail(1)
+    talker, one = open_session("PIPELINING", "CHUNKING", in_step=True), mail(1)
     talker.begin(one)
     talker.take()
     talker.flushed()

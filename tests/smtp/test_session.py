@@ -206,7 +206,7 @@ class SeveralMessages(SynchronousTestCase):
 
     def test_end_of_one_and_envelope_of_the_next_share_a_write(self) -> None:
         one, two = mail(), mail()
-        talker = open_session("PIPELINING")
+        talker = open_session("PIPELINING", in_step=True)
         talker.begin(one)
         talk(talker, "C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 a\nS: 250 b")
         self.assertFalse(talker.has_room)
@@ -225,6 +225,24 @@ class SeveralMessages(SynchronousTestCase):
         self.assertEqual(talker.take(), HELLO + b".\r\n")
         talker.flushed()
         self.assertEqual(talker.receive(b"250 e\r\n"), [TransactionFinished(two)])
+
+    def test_first_one_goes_alone(self) -> None:
+        """Until a server has shown that it keeps step, nothing is sent behind a body, and no body blindly."""
+        for announced in (["PIPELINING"], ["PIPELINING", "CHUNKING"], ["CHUNKING"]):
+            talker = open_session(*announced)
+            talker.begin(mail())
+            if "PIPELINING" not in announced:
+                talk(talker, "C: MAIL *\nS: 250 a\nC: RCPT *\nS: 250 b\nC: DATA\nS: 354 c\nC-data:")
+            else:
+                talk(talker, "C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 a\nS: 250 b\nS: 354 c\nC-data:")
+            self.assertFalse(talker.has_room)
+            talker.receive(b"250 d\r\n")
+            self.assertTrue(talker.has_room)
+
+    def test_one_that_was_not_taken_shows_nothing(self) -> None:
+        for refusal in ("M 550, 250; R 503, 250; D 503, 354", "R 550, 250", "D 550, 354", ". 550, 250"):
+            played = play(f"+P +C; {refusal}", *[mail() for _ in range(4)])
+            self.assertEqual((played.said.count("DATA"), played.said.count("BDAT")), (2, 2), refusal)
 
     def test_without_pipelining_the_next_waits_for_the_end(self) -> None:
         talker = open_session()
@@ -250,7 +268,7 @@ class SeveralMessages(SynchronousTestCase):
 
     def test_large_body_and_the_envelope_behind_it(self) -> None:
         """The envelope waits until the body has gone, so that no reply can look early."""
-        talker = open_session("PIPELINING")
+        talker = open_session("PIPELINING", in_step=True)
         talker.begin(mail(1, b"x" * 65000 + b"\r\n", b"y\r\n"))
         talker.take()
         talker.flushed()
@@ -264,7 +282,7 @@ class SeveralMessages(SynchronousTestCase):
     def test_connection_lost_with_two_under_way(self) -> None:
         """Row 91: what was sent as a whole may have been delivered, what was only announced was not."""
         one, two = mail(), mail()
-        talker = open_session("PIPELINING")
+        talker = open_session("PIPELINING", in_step=True)
         talker.begin(one)
         talk(
             talker,

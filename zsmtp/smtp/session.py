@@ -9,6 +9,10 @@ write; with CHUNKING (RFC 3030) a small message leaves whole, a large one when s
 it.  At most one message has its final reply outstanding.  Without PIPELINING each command waits for the reply
 before it.
 
+A server is believed to keep step when it has shown it: until a first message has gone through, with a 3yz to
+DATA in its place, nothing is sent behind a body and no body is sent blindly.  When it loses step, what the
+same read has seemed to answer is not believed.
+
 LMTP (RFC 2033) differs in two places: LHLO, and one final reply for each accepted recipient.
 
 `Session.table` names, for each pair of awaited answer and first digit of a reply, what follows; a pair that
@@ -21,16 +25,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zsmtp.errors import Misuse
 from zsmtp.smtp import command
-from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Group, State, Stream, Table
+from zsmtp.smtp.body import Chunks, Data
+from zsmtp.smtp.dialogue import CRLF, PIECE, Awaited, Group, State, Table
 from zsmtp.smtp.event import RecipientAnswered, TransactionFinished
 from zsmtp.smtp.manner import Esmtp, Manner, Tls
 from zsmtp.smtp.opening import Opening
 from zsmtp.smtp.patience import Awaits
+from zsmtp.smtp.step import Marks, disbelieve
 from zsmtp.trouble import Kind, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zsmtp.smtp.reply import Reply
     from zsmtp.smtp.transaction import Recipient, Transaction
 
@@ -43,7 +47,10 @@ class Session(Opening):
     __slots__ = (
         "_chunks",
         "_current",
+        "_is_blind",
+        "_is_chunked",
         "_is_probing",
+        "_marks",
         "_needs_reset",
         "_pipelines",
         "_previous",
@@ -62,6 +69,9 @@ class Session(Opening):
         self._is_probing = False
         self._pipelines = False
         self._chunks = False
+        self._marks: Marks | None = None  # once a message was taken whose DATA was answered in its place
+        self._is_chunked = False  # the message begun last goes by BDAT ...
+        self._is_blind = False  # ... and with its envelope
 
     @property
     def has_room(self) -> bool:
@@ -70,7 +80,9 @@ class Session(Opening):
         if self.state is not State.READY or self._current is not None or self._is_probing:
             return False
         # only a body under DATA lets the next envelope follow: after BDAT LAST the final reply comes first
-        return self._previous is None or (self._pipelines and not self._chunks)
+        return self._previous is None or (
+            self._pipelines and self._marks is not None and not self._is_chunked
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -96,10 +108,16 @@ class Session(Opening):
             raise Misuse("a transaction without recipients begins")
         self.begun += 1
         self._current = transaction
+        # DATA first: a surplus reply shows by the place of the 3yz, before anything depends on it
+        is_in_step = self._marks is not None
+        self._is_chunked = self._chunks and (is_in_step or transaction.binary)
+        self._is_blind = (
+            self._is_chunked and self._pipelines and is_in_step and transaction.content.size <= PIECE
+        )
         transaction.is_lmtp = self.manner.lmtp
         try:
             transaction.mail_command = command.mail(
-                transaction.reverse_path, self._mail_parameters(transaction)
+                transaction.reverse_path, transaction.parameters(self.capabilities, by_chunks=self._chunks)
             )
             dsn = self.capabilities.dsn
             for recipient in transaction.recipients:
@@ -138,25 +156,6 @@ class Session(Opening):
         self._chunks = self.capabilities.chunking and self.manner.chunking
         super()._open()
 
-    def _mail_parameters(self, transaction: Transaction) -> bytes:
-        able = self.capabilities
-        parameters = b""
-        if transaction.binary and able.binary_mime and self._chunks:  # RFC 3030 section 3
-            parameters += b" BODY=BINARYMIME"
-        elif transaction.eight_bit and able.eight_bit_mime:
-            parameters += b" BODY=8BITMIME"
-        if able.size is not None:
-            parameters += b" SIZE=%d" % transaction.content.size
-        if able.dsn and transaction.envelope_id is not None:
-            parameters += b" ENVID=" + transaction.envelope_id
-        if able.dsn and transaction.ret is not None:
-            parameters += b" RET=" + transaction.ret
-        if able.deliver_by and transaction.deliver_by is not None:
-            parameters += b" BY=" + transaction.deliver_by
-        if able.smtputf8 and transaction.smtputf8:
-            parameters += b" SMTPUTF8"
-        return parameters
-
     def _send_group(self, transaction: Transaction, *, must_reset: bool) -> None:
         """MAIL, every RCPT and, where it may follow blindly, DATA or the whole message."""
         lines: list[bytes] = []
@@ -169,14 +168,14 @@ class Session(Opening):
         for recipient in transaction.recipients:
             lines.append(recipient.command)
             awaits.append((Awaits.RCPT, transaction, recipient))
-        if not self._chunks:
+        if not self._is_chunked:
             transaction.data_command = command.DATA
             lines.append(command.DATA)
             awaits.append((Awaits.DATA, transaction, None))
         lines.append(b"")
         self._outgoing.append(Group(CRLF.join(lines), tuple(awaits)))
-        if self._chunks and transaction.content.size <= PIECE:
-            self._outgoing.append(_Chunks(self, transaction))
+        if self._is_blind:
+            self._outgoing.append(self._body(transaction))
 
     def _send_next(self, transaction: Transaction) -> None:
         """Without PIPELINING: the next RCPT, or the data."""
@@ -188,7 +187,7 @@ class Session(Opening):
         self._step = 0
         if not transaction.accepted:
             self._give_up(transaction)
-        elif self._chunks:
+        elif self._is_chunked:
             self._send_data(transaction)
         else:
             transaction.data_command = command.DATA
@@ -196,7 +195,20 @@ class Session(Opening):
 
     def _send_data(self, transaction: Transaction) -> None:
         self._current, self._previous = None, transaction
-        self._outgoing.append((_Chunks if self._chunks else _Data)(self, transaction))
+        self._outgoing.append(self._body(transaction))
+
+    def _body(self, transaction: Transaction) -> Chunks | Data:
+        if not self._is_chunked:
+            return Data(self, transaction, self._data_has_left)
+        return Chunks(
+            self, transaction, self._data_has_left, may_go=self._may_send_chunk, left=self._chunk_has_left
+        )
+
+    def _may_send_chunk(self) -> bool:
+        return self._pipelines or not self._awaited
+
+    def _chunk_has_left(self, transaction: Transaction) -> None:
+        self._awaited.append((Awaits.CHUNK, transaction, None))
 
     def _data_has_left(self, transaction: Transaction) -> None:
         """The end of the data is handed out: from now on the message may be delivered."""
@@ -223,6 +235,8 @@ class Session(Opening):
         self._break(Kind.CLOSING, b"the server refused NOOP", reply=reply)
 
     def _mail_answered(self, reply: Reply, transaction: Transaction, _: None) -> None:
+        if self._is_blind and self._is_foreign(Awaits.MAIL, reply):
+            return
         transaction.mail_reply = reply
         if self._pipelines:
             return
@@ -234,17 +248,20 @@ class Session(Opening):
             self._give_up(transaction)
 
     def _recipient_answered(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
+        if self._is_blind and self._is_foreign(Awaits.RCPT, reply):
+            return
         recipient.reply = reply
         assert transaction.mail_reply is not None
         if reply.code >= 400:
-            self._events.append(RecipientAnswered(transaction, recipient))
+            if self._is_chunked or not self._pipelines:  # else the reply to DATA shows whom this one meant
+                self._events.append(RecipientAnswered(transaction, recipient))
         elif transaction.mail_reply.code < 300:
             transaction.accepted.append(recipient)
             if transaction.data_sent and self.manner.lmtp:
                 self._place_final(transaction, recipient)
         if not self._pipelines:
             self._send_next(transaction)
-        elif self._chunks and recipient is transaction.recipients[-1] and transaction.content.size > PIECE:
+        elif self._is_chunked and not self._is_blind and recipient is transaction.recipients[-1]:
             if transaction.accepted:
                 self._send_data(transaction)
             else:
@@ -266,6 +283,8 @@ class Session(Opening):
 
     def _data_granted(self, reply: Reply, transaction: Transaction, _: None) -> None:
         transaction.data_reply = reply
+        if self._pipelines and len(transaction.accepted) < len(transaction.recipients):
+            self._tell_refused(transaction)
         if transaction.accepted:
             self._send_data(transaction)
         elif any(recipient.is_accepted for recipient in transaction.recipients):
@@ -280,8 +299,15 @@ class Session(Opening):
             # RFC 2920 3.1: an empty message ends a group in which nobody was accepted
             self._outgoing.append(Group(b".\r\n", ((Awaits.EMPTY, transaction, None),)))
 
+    def _tell_refused(self, transaction: Transaction) -> None:
+        for recipient in transaction.recipients:
+            if recipient.reply is not None and recipient.reply.code >= 400:
+                self._events.append(RecipientAnswered(transaction, recipient))
+
     def _data_refused(self, reply: Reply, transaction: Transaction, _: None) -> None:
         transaction.data_reply = reply
+        if self._pipelines:
+            self._tell_refused(transaction)
         self._give_up(transaction)
 
     def _emptied(self, reply: Reply, transaction: Transaction, _: None) -> None:
@@ -302,25 +328,37 @@ class Session(Opening):
             self._give_up(transaction)
 
     def _final(self, reply: Reply, transaction: Transaction, _: None) -> None:
-        if self._gone_before < self._end:
-            self._answered_early(reply, transaction)
+        if not self._is_in_place(reply, transaction):
             return
         transaction.final_reply = reply
-        if not transaction.accepted or (self._chunks and reply.code >= 400):
+        if not transaction.accepted or (self._is_chunked and reply.code >= 400):
             # BDAT went out blindly and nobody was accepted: the reply means nothing.  RFC 3030 2: after a
             # BDAT that failed nobody knows the state of the server until RSET
             self._needs_reset = True
-        self._finish(transaction)
+        self._go_on(transaction)
 
     def _recipient_final(self, reply: Reply, transaction: Transaction, recipient: Recipient) -> None:
-        if self._gone_before < self._end:
-            self._answered_early(reply, transaction)
+        if not self._is_in_place(reply, transaction):
             return
         recipient.final = reply
         self._events.append(RecipientAnswered(transaction, recipient))
         if recipient is transaction.accepted[-1]:
             transaction.final_reply = reply
-            self._finish(transaction)
+            self._go_on(transaction)
+
+    def _go_on(self, transaction: Transaction) -> None:
+        """The message has gone through, whatever the server says of it."""
+        if self._marks is None and transaction.is_proven:
+            self._marks = Marks.of(transaction)
+        self._finish(transaction)
+
+    def _is_in_place(self, reply: Reply, transaction: Transaction) -> bool:
+        """Whether a final reply can be one; else it is dealt with."""
+        if self._gone_before < self._end:
+            self._answered_early(reply, transaction)
+            return False
+        # right behind a 3yz, with nothing else under way, it can be nothing else
+        return not ((self._is_chunked or self._current is not None) and self._is_foreign(Awaits.FINAL, reply))
 
     def _answered_early(self, reply: Reply, transaction: Transaction) -> None:
         """A final reply while octets of the message are still here."""
@@ -350,8 +388,25 @@ class Session(Opening):
     def _unasked(self, reply: Reply) -> None:
         if self._previous is not None and 400 <= reply.code < 600:
             self._refuse_early(reply, self._previous)
-        else:
-            super()._unasked(reply)
+            return
+        if reply.code != 421:
+            self._doubt(reply)
+        super()._unasked(reply)
+
+    def _is_foreign(self, awaited: Awaits, reply: Reply) -> bool:
+        """Whether this server gives such a reply to other commands only; then the session breaks."""
+        if self._marks is None or not self._marks.contradict(awaited, reply):
+            return False
+        self._doubt(reply)
+        self._break(Kind.PROTOCOL, b"the server's reply is one to another command", reply=reply)
+        return True
+
+    def _doubt(self, reply: Reply) -> None:
+        """Out of step: of what this read has answered, believe only what a 3yz in its place has proven."""
+        if self._pipelines:  # else each reply came when one command was open
+            # a 3yz before its turn: one reply is missing, and that may be the latest final one
+            is_short = reply.code // 100 == 3 and any(one[0] is Awaits.DATA for one in self._awaited)
+            self._events = disbelieve(self._events, (self._previous, self._current), even_proven=is_short)
 
     def _absurd(self, reply: Reply) -> None:
         awaited, transaction, recipient = self._awaited[0]
@@ -361,6 +416,7 @@ class Session(Opening):
             transaction.data_reply = reply
         elif recipient is not None and awaited is Awaits.RCPT:
             recipient.reply = reply
+        self._doubt(reply)
         super()._absurd(reply)
 
     # Ends
@@ -388,7 +444,7 @@ class Session(Opening):
         said = [(what, recipient) for what, about, recipient in self._awaited if about is transaction]
         if transaction.mail_reply is None and (Awaits.MAIL, None) not in said:
             transaction.mail_command = b""
-        if transaction.data_reply is None and (Awaits.DATA, None) not in said and not self._chunks:
+        if transaction.data_reply is None and (Awaits.DATA, None) not in said and not self._is_chunked:
             transaction.data_command = b""
         asked = {id(recipient) for what, recipient in said if what is Awaits.RCPT}
         for recipient in transaction.recipients:
@@ -425,69 +481,3 @@ class Session(Opening):
         (Awaits.RECIPIENT_FINAL, 4): _recipient_final,
         (Awaits.RECIPIENT_FINAL, 5): _recipient_final,
     }
-
-
-class _Message(Stream):
-    """The content of one transaction, read when its octets are wanted and not before."""
-
-    __slots__ = ("_ahead", "_pieces", "_sent", "_session", "_transaction")
-
-    def __init__(self, session: Session, transaction: Transaction) -> None:
-        self.is_done = self.is_long = False
-        self._session = session
-        self._transaction = transaction
-        self._pieces: Iterator[bytes] | None = None
-        self._ahead: bytes | None = None  # the piece that comes next
-        self._sent = 0
-
-    def _piece(self, *, stuffed: bool) -> bytes:
-        """Return the next octets, and know whether they are the last."""
-        if self._pieces is None:
-            self._pieces = filter(None, self._transaction.content.pieces(stuffed=stuffed))
-            self._ahead = next(self._pieces, None)
-        octets = self._ahead or b""
-        self._ahead = next(self._pieces, None)
-        if self._ahead is None:
-            self.is_done = True
-            self._session._data_has_left(self._transaction)
-        else:
-            self.is_long = True
-            self._sent += len(octets)
-            if self._session.witness is not None:
-                self._session.witness("p", b"%d/%d" % (self._sent, self._transaction.content.size))
-        return octets
-
-    def _show(self, line: bytes) -> None:
-        if self._session.witness is not None:
-            self._session.witness("w", line)
-
-
-class _Data(_Message):
-    """A message under DATA, its end included."""
-
-    __slots__ = ()
-
-    def next(self) -> bytes:
-        octets = self._piece(stuffed=True)
-        if not self.is_done:
-            return octets
-        self._show(b".")
-        # the end of a small message and the next envelope share the write
-        return octets + b".\r\n"
-
-
-class _Chunks(_Message):
-    """A message under BDAT, one chunk for each piece."""
-
-    __slots__ = ()
-
-    def next(self) -> bytes:
-        session, transaction = self._session, self._transaction
-        if session._awaited and not session._pipelines:
-            return b""
-        octets = self._piece(stuffed=False)
-        if not self.is_done:
-            session._awaited.append((Awaits.CHUNK, transaction, None))
-        transaction.data_command = command.bdat(len(octets), last=self.is_done)
-        self._show(transaction.data_command)
-        return transaction.data_command + CRLF + octets

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from zsmtp.smtp.capability import Capabilities
     from zsmtp.smtp.reply import Reply
     from zsmtp.trouble import Trouble
 
@@ -77,6 +78,7 @@ class Transaction:
         "eight_bit",
         "envelope_id",
         "final_reply",
+        "is_in_doubt",
         "is_lmtp",
         "key",
         "mail_command",
@@ -120,9 +122,30 @@ class Transaction:
         self.accepted: list[Recipient] = []
         self.data_sent = False
         self.is_lmtp = False
+        self.is_in_doubt = False
+        """Nobody knows which command the replies meant: they are shown, and decide nothing."""
         self.trouble: Trouble | None = None
         self.began = 0.0
         """When it was announced, by the clock of whoever announced it."""
+
+    def parameters(self, able: Capabilities, *, by_chunks: bool) -> bytes:
+        """Return the parameters of MAIL for a server with these extensions, each with a blank before it."""
+        parameters = b""
+        if self.binary and able.binary_mime and by_chunks:  # RFC 3030 section 3
+            parameters += b" BODY=BINARYMIME"
+        elif self.eight_bit and able.eight_bit_mime:
+            parameters += b" BODY=8BITMIME"
+        if able.size is not None:
+            parameters += b" SIZE=%d" % self.content.size
+        if able.dsn and self.envelope_id is not None:
+            parameters += b" ENVID=" + self.envelope_id
+        if able.dsn and self.ret is not None:
+            parameters += b" RET=" + self.ret
+        if able.deliver_by and self.deliver_by is not None:
+            parameters += b" BY=" + self.deliver_by
+        if able.smtputf8 and self.smtputf8:
+            parameters += b" SMTPUTF8"
+        return parameters
 
     @property
     def is_untouched(self) -> bool:
@@ -133,6 +156,12 @@ class Transaction:
         return self.mail_reply is None and not self.data_sent
 
     @property
+    def is_proven(self) -> bool:
+        """Whether the reply to DATA has shown that those before it answered what they seemed to."""
+        return self.data_reply is not None and self.data_reply.code // 100 == 3
+
+    @property
     def maybe_delivered(self) -> bool:
         """Whether the server has all of it and has not said what became of it."""
-        return self.data_sent and self.final_reply is None and self.trouble is not None
+        is_open = self.final_reply is None or self.is_in_doubt
+        return self.data_sent and is_open and self.trouble is not None
