@@ -79,6 +79,7 @@ class Chunks(SynchronousTestCase):
         played = play(
             server,
             Transaction(b"a@x.test", [Recipient(USER)], form, eight_bit=form.eight_bit, binary=form.binary),
+            in_step=True,
         )
         self.assertEqual(played.words(), "ok3")
         self.assertEqual(played.conversation.problems, [])

@@ -92,9 +92,13 @@ class Facilities(ManualCase):
         self.assertIn(b"Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\n", self.head(run))
 
     def test_rfc_3030_chunking(self) -> None:
-        run = self.offered("CHUNKING", body=b".\n")
-        self.assertIn(b"BDAT %d LAST\r\n" % len(run.message.octets), run.connection.client)
-        self.assertEqual(self.body(run), b".\r\n")
+        """The second message of a connection and those after it, dots and all."""
+        mails = [self.spool.add(body=b".\n") for _ in range(2)]
+        run = self.carry(server=self.server(Table(announce=["CHUNKING"])), mails=mails)
+        first, second = run.connection.messages
+        self.assertEqual(run.connection.client.count(b"BDAT"), 1)
+        self.assertIn(b"BDAT %d LAST\r\n" % len(second.octets), run.connection.client)
+        self.assertTrue(first.octets.endswith(b"\r\n\r\n.\r\n") and second.octets.endswith(b"\r\n\r\n.\r\n"))
 
     def test_rfc_2920_pipelining(self) -> None:
         flights = self.offered("PIPELINING").connection.flights
