@@ -22,7 +22,7 @@ LAYERS: list[list[set[str]]] = [
     [{"policy", "plan", "target", "destination", "credentials", "tlsfile"}],
     [{"net"}],
     [{"job", "selection", "deliver", "options"}],
-    [{"agent", "assembly", "connecting", "feed", "logs"}, {"daemon"}],
+    [{"agent", "assembly", "connecting", "probe", "feed", "logs"}, {"daemon"}],
     [{"tap", "ctl", "testing"}],
     [{"__main__"}],
 ]

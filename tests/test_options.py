@@ -168,8 +168,10 @@ class TheCasesOfTheSpecification(OptionsTestCase):
         order = self.read("-7")
         self.assertEqual((order.esmtp, order.eight_bit, order.seven_bit), (Esmtp.ALWAYS, False, 1))
 
-    def test_c23_c24_the_probe_is_refused_for_now(self) -> None:
-        self.assertEqual(self.refuse("-D", "host.example"), "option -D is not supported yet")
+    def test_c23_c24_the_probe_needs_a_host(self) -> None:
+        self.assertTrue(self.read("-D", "host.example").probe)
+        self.assertTrue(self.read("-D", "-F", "[192.0.2.1]").probe)
+        self.assertEqual(self.refuse("-D"), "-D needs a host to connect to; write it behind the options")
 
     def test_c25_zconfig_is_not_the_command_lines_business(self) -> None:
         self.patch(os, "environ", {"ZCONFIG": "/nonexistent/zmailer.conf"})
@@ -345,16 +347,13 @@ class Flags(OptionsTestCase):
     def test_room_for_the_title_is_ignored(self) -> None:
         self.assertEqual(self.read("-Z", "xxxxxxxx"), Settings())
 
-    def test_what_is_not_supported_is_refused(self) -> None:
-        for words in (("-D",),):
-            self.assertEqual(self.refuse(*words), f"option {words[0]} is not supported yet")
-
     def test_what_is_not_supported_is_read_all_the_same(self) -> None:
         self.patch(sys.modules["zsmtp.options"], "NOT_YET", frozenset())
-        words = ("-DersW", "-A", "a", "-S", "s", "-L", "iface:eth0")
+        words = ("-DersW", "-A", "a", "-S", "s", "-L", "iface:eth0", "host")
         self.assertEqual(
             self.read(*words),
             Settings(
+                host="host",
                 probe=True,
                 match_mx=True,
                 privileged_port=True,

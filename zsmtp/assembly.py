@@ -39,6 +39,7 @@ __all__ = [
     "run",
 ]
 
+_FAREWELL_SECONDS = 0.3
 _FILES = 4096
 """open files that an agent may want: two for each job, and the connections"""
 
@@ -93,6 +94,8 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
     console.serve(agent.receive, agent.end_of_orders, agent.stop)
     equip(agent, settings, environment, reactor)
     _log_to(agent)
+    if settings.probe:
+        return _probe(agent, settings, reactor)
     StandardIO(console, reactor=reactor)
     printed.put = agent.warn
     signals.act = lambda: reactor.callFromThread(agent.stop)
@@ -103,6 +106,38 @@ def _run(settings: Settings, signals: _Signals, printed: _Printed) -> int:
     if transcript is not None:
         transcript.close()
     return int(agent.exit_status)
+
+
+def _probe(agent: Agent, settings: Settings, reactor: Any) -> int:
+    """Connect only, and tell on standard error how it went; a signal ends that as ever."""
+    from twisted.internet.defer import ensureDeferred
+
+    from zsmtp.probe import probe
+    from zsmtp.target import target
+
+    assert agent.equipment is not None
+    place = target(settings.forced or os.fsencode(settings.host or ""), forced=settings.forced is not None)
+    statuses: list[int] = []
+
+    def say(text: str) -> None:
+        try:
+            os.write(2, text.encode(errors="backslashreplace"))
+        except OSError:
+            return
+
+    def begin() -> None:
+        assert agent.equipment is not None
+        work = ensureDeferred(probe(agent.equipment, place, say))
+        work.addCallbacks(statuses.append, lambda failure: say(f"{failure.getErrorMessage()}\n"))
+        # QUIT goes out before the end
+        work.addBoth(lambda _: reactor.callLater(_FAREWELL_SECONDS, reactor.stop))
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    reactor.callWhenRunning(begin)
+    reactor.run(installSignalHandlers=False)
+    return statuses[0] if statuses else os.EX_SOFTWARE
 
 
 class _Signals:

@@ -367,7 +367,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET = frozenset("D")
+NOT_YET: frozenset[str] = frozenset()
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 
@@ -424,6 +424,8 @@ def _check_as_a_whole(settings: Settings) -> Settings:
         )
     if settings.tls_path is not None and not settings.opportunistic_tls:
         raise UsageError("-O no-starttls leaves nothing to do for -S; give one of them")
+    if settings.probe and settings.host is None and settings.forced is None:
+        raise UsageError("-D needs a host to connect to; write it behind the options")
     return settings._replace(allow_self=settings.allow_self and not settings.use_mx)
 
 
