@@ -120,6 +120,12 @@ class Addresses(Encoding):
             assert result is not None, text
             self.assertTrue(result.isascii())
 
+    def test_blanks_at_the_end_never_become_an_empty_line(self) -> None:
+        text = "@).:ä]>\\ä;ä:aä[\\:, ".encode()
+        result = encoded(b"To: " + text, b"unknown-8bit")
+        assert result is not None
+        self.assertTrue(all(line.strip() for line in result.split(b"\n")), result)
+
     @settings(deadline=None, max_examples=300)
     @given(st.text(alphabet='aä "\\()<>[],;:@.=?\x01', max_size=40))
     def test_any_text_gives_ascii_or_nothing(self, text: str) -> None:

@@ -109,6 +109,8 @@ def encoded(field: bytes, default_charset: bytes) -> bytes | None:
             tokens = _free_text(text, charset, start)
     else:
         tokens = _free_text(text, charset, start)
+    while tokens and not tokens[-1][1]:  # blanks at the end might make a line of their own: an empty one
+        tokens.pop()
     return fill(start, tokens).encode("ascii")
 
 
