@@ -187,10 +187,12 @@ class Delivery:
             self._put_back(work, transaction.recipients, tries=1)
         else:
             # RFC 5321 4.5.3.1.10: those who were too many come next, if the others were taken
+            following = []
             goes_on = transaction.trouble is None and transaction.accepted and not self._is_stopping
-            following = [one for one in transaction.recipients if goes_on and _is_one_too_many(one)]
             for recipient in transaction.recipients:
-                if recipient not in following:
+                if goes_on and _is_one_too_many(recipient):
+                    following.append(recipient)
+                else:
                     self._settle(courier, transaction, recipient)
             self._put_back(work, following, tries=0)
         if self._equipment.one_message and work.job.is_finished:

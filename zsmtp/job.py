@@ -24,6 +24,7 @@ from zsmtp import plan, policy
 from zsmtp.errors import SpoolError
 from zsmtp.message.form import Ability, Refusal, Wishes, choose
 from zsmtp.message.wire import Facts, Source, Whole, examine
+from zsmtp.plan import Batch
 from zsmtp.policy import Outcome, Verdict, Word
 from zsmtp.spool import report
 from zsmtp.spool.body import MessageFile
@@ -32,9 +33,8 @@ from zsmtp.spool.mark import OpenControlFile
 from zsmtp.trouble import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from zsmtp.plan import Batch
     from zsmtp.smtp.capability import Capabilities
     from zsmtp.smtp.transaction import Transaction
     from zsmtp.spool.records import Recipient
@@ -155,7 +155,7 @@ class Job:
         """When the message was submitted, in seconds since 1970."""
         return self._message.mtime_ns / 1e9 if self._message is not None else self.began
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> list[Batch]:
         """Give the recipients as they may share transactions; settle those that no server can be offered."""
         offered = []
         for recipient in self.recipients:
@@ -164,8 +164,10 @@ class Job:
                 offered.append(recipient)
             else:
                 self.settle(recipient, policy.judge_problem(*problem))
-        for group in plan.groups(offered):
-            yield from plan.batches(group, ignore_ezmlm=self._conduct.ignore_ezmlm)
+        if len(offered) == 1 and offered[0].ezmlm is None:  # as in nearly every job
+            return [Batch(tuple(offered))]
+        ignore = self._conduct.ignore_ezmlm
+        return [batch for group in plan.groups(offered) for batch in plan.batches(group, ignore_ezmlm=ignore)]
 
     def prepare(self, batch: Batch, able: Capabilities) -> Transaction | None:
         """Make the transaction for a server, or settle the batch and return None.

@@ -106,6 +106,9 @@ def system_log(
     tabs = flag[0] == b"t"
 
     def tell(settled: Settled) -> None:
+        if not log.is_there:
+            log.miss()
+            return
         job, now = settled.job, clock()
         line = log_line(
             job.spool_id,

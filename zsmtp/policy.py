@@ -415,4 +415,4 @@ def _exchange(command: bytes, reply: Reply | None) -> bytes:
         return b"\r<<- " + command
     if len(reply.lines) == 1:
         return b"\r<<- " + command + b"\r->> " + reply.lines[0]
-    return b"\r<<- " + command + b"".join(b"\r->> " + line for line in reply.lines)
+    return b"\r<<- " + command + b"".join([b"\r->> " + line for line in reply.lines])

@@ -62,11 +62,14 @@ class Lines(SynchronousTestCase):
         first.close()
         os.unlink(self.path)
         self.log.info(b"two")
+        self.assertFalse(self.log.is_there)
+        self.log.miss()
         self.now += 10
         second = self.daemon()
-        self.log.info(b"three")
+        self.assertTrue(self.log.is_there)
+        self.log.info(b"four")
         self.assertEqual(
-            self.heard(second), [b"<21>smtp[29]: 1 lines were not logged", b"<22>smtp[29]: three"]
+            self.heard(second), [b"<21>smtp[29]: 2 lines were not logged", b"<22>smtp[29]: four"]
         )
 
     def test_daemon_that_is_not_there_is_looked_for_every_ten_seconds(self) -> None:

@@ -35,9 +35,21 @@ class SystemLog:
         self._tried_at = -_AGAIN
         self._lost = 0
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a daemon to write to; looks for one, but not all the time."""
+        try:
+            return self._socket is not None or self._connect()
+        except OSError:
+            return False
+
     def info(self, line: bytes) -> None:
         """Log what is in order."""
         self._write(syslog.LOG_INFO, line)
+
+    def miss(self) -> None:
+        """Count a line that was not even made, since there was no daemon."""
+        self._lost += 1
 
     def close(self) -> None:
         """Close the socket."""

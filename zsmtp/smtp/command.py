@@ -125,6 +125,8 @@ def response(text: bytes) -> bytes:
 
 def _checked(line: bytes) -> bytes:
     """The last gate, whatever the caller has checked before."""
+    if line.isascii() and line.decode("ascii").isprintable():  # nearly always, and at a third of the price
+        return line
     if _UNSAFE.search(line):
         raise Misuse("a command line with a control character was about to be sent")
     return line

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from zsmtp.errors import Misuse, SpoolError
 
@@ -84,9 +85,16 @@ def spool_id(inode: int, mtime_ns: int) -> str:
     thirteen.
     """
     seconds, fraction = divmod(mtime_ns, 1_000_000_000)
+    name = f"S{inode}{_second(seconds)}"
+    if fraction:
+        values = (fraction >> 24, fraction >> 18, fraction >> 12, fraction >> 6, fraction)
+        name += "".join([_ALPHABET[value & 63] for value in values])
+    return name
+
+
+@lru_cache(maxsize=64)  # messages come in swarms
+def _second(seconds: int) -> str:
     when = datetime.fromtimestamp(min(max(seconds, 0), _LAST_SECOND), UTC)
     values = [when.year >> 12, when.year >> 6, when.year, when.month - 1, when.day - 1]
     values += [when.hour, when.minute, when.second]
-    if fraction:
-        values += [fraction >> 24, fraction >> 18, fraction >> 12, fraction >> 6, fraction]
-    return f"S{inode}" + "".join([_ALPHABET[value & 63] for value in values])
+    return "".join([_ALPHABET[value & 63] for value in values])

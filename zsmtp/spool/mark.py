@@ -47,6 +47,7 @@ _ODDLY_FREE = re.compile(rb"r [ 0-9]{6}")
 _MARK = 7  # octets of tag and pid field
 _NO_OWNER = b"      "
 _MARKS = {tag: b"%c%b" % (tag, _NO_OWNER) for tag in (TO_DO, DELIVERED, FAILED)}
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _NEAR = 512  # octets for each recipient that are rather read in one go
 _LONGEST_LINE = 8192
 # Appending excludes appending, and not the marks of other agents.
@@ -211,8 +212,11 @@ class OpenControlFile:
         """Replace tag and pid field if they are `was` (None: free); 8 us, of which 6 are system calls."""
         fd = self.fd
         offset = recipient.offset
-        if not self._acquire(offset + 1, _MARK):
-            return False
+        try:
+            fcntl.lockf(fd, _AT_ONCE, _MARK, offset + 1)
+        except OSError:
+            if not self._acquire(offset + 1, _MARK):
+                return False
         try:
             if was is None and not os.fstat(fd).st_nlink:
                 return False  # finished, expired or removed by the postmaster
@@ -385,7 +389,7 @@ class OpenControlFile:
         """Lock octets for a moment; false if another process keeps them locked for a second."""
         for _ in range(_TRIES):
             try:
-                fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+                fcntl.lockf(self.fd, _AT_ONCE, length, start)
             except OSError as error:
                 if error.errno not in (EAGAIN, EACCES):
                     raise SpoolError(

@@ -6,6 +6,8 @@ word and which codes a recipient deserves is decided elsewhere.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = ["LONGEST_LINE", "clean", "diagnostic_line", "log_line", "notary", "report_line"]
 
 LONGEST_LINE = 8192
@@ -110,19 +112,30 @@ def log_line(
         b"to=<" + clean(user[:200]) + b">",
         b"delay=" + _duration(delay),
         b"xdelay=" + _duration(spent),
-        b"mailer=" + clean(channel[:80]),
+        b"mailer=" + _cleaned(channel[:80]),
     ]
     if where:
-        relay = b"relay=" + clean(where[:200])
-        items.append(relay + b" ([" + clean(ip[:80]) + b"])" if ip else relay)
-    what = b"stat=" + clean(word[:80])
+        items.append(_relay(where[:200], ip[:80]))
+    what = b"stat=" + _cleaned(word[:80])
     said = clean(text.rstrip(b"\r\n").rpartition(b"\r")[2][: 400 if where else 200])
     head = spool_id.encode("ascii", "backslashreplace") + b":"
     if tabs:
-        return b"\t".join((head, *items, what, said + b" cvt=" + clean(conversion)))
-    return b"%b %b, %b %b cvt=%b" % (head, b", ".join(items), what, said, clean(conversion))
+        return b"\t".join((head, *items, what, said + b" cvt=" + _cleaned(conversion)))
+    return b"%b %b, %b %b cvt=%b" % (head, b", ".join(items), what, said, _cleaned(conversion))
+
+
+_cleaned = lru_cache(maxsize=64)(clean)  # what hardly changes from one line to the next
+
+
+@lru_cache(maxsize=64)
+def _relay(where: bytes, ip: bytes) -> bytes:
+    return b"relay=%b ([%b])" % (clean(where), clean(ip)) if ip else b"relay=" + clean(where)
 
 
 def _duration(seconds: float) -> bytes:
-    whole = max(int(seconds), 0)
+    return _hours(max(int(seconds), 0))
+
+
+@lru_cache(maxsize=256)
+def _hours(whole: int) -> bytes:
     return b"%02d:%02d:%02d" % (whole // 3600, whole // 60 % 60, whole % 60)
