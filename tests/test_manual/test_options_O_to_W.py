@@ -182,6 +182,28 @@ class OptionLowW(ManualCase):
         self.assertGreater(self.queued(), 20_000)
 
 
+class OptionW(ManualCase):
+    """-W: turns on the DNS WKS checking."""
+
+    def services(self, *records: str) -> Run:
+        """Deliver to a host with these WKS records."""
+        names = self.names("hub.example A 127.0.0.1", *(f"hub.example WKS {one}" for one in records))
+        server = self.server()
+        where = ("-F", "hub.example", "-x", "-X", "-p", str(server.port))
+        return self.carry("-W", *names.options, *where, server=server, forced=False)
+
+    def test_delivery_to_a_system_without_smtp_in_its_wks_bits_is_aborted(self) -> None:
+        run = self.services("127.0.0.1 6 21 80")
+        self.assertEqual((run.report.word, run.server.connections), ("error2", []))
+
+    def test_system_that_has_it_gets_its_mail(self) -> None:
+        self.assertEqual(self.services("127.0.0.1 6 21 25").words, ["ok3"])
+
+    def test_system_without_such_records_gets_its_mail(self) -> None:
+        """A difference on purpose: nobody has them today, and the original refused everybody."""
+        self.assertEqual(self.services().words, ["ok3"])
+
+
 def _send_queue(port: int) -> int:
     """Octets in the send queue of the connection to that port."""
     wanted = f":{port:04X}"

@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 
+from twisted.trial.unittest import SkipTest
+
 from tests.test_manual.manual import ManualCase, Run
 from zsmtp.testing.dialogue import Script
 from zsmtp.testing.table import Table
@@ -71,6 +73,33 @@ class OptionH(ManualCase):
         self.assertEqual(self.field(), b"=?utf-8?B?R3LDvMOfZQ==?=")
 
 
+class OptionL(ManualCase):
+    """-L localident: use the specified identity when connecting to the destination."""
+
+    def source(self, *words: str, address: str = "127.0.0.1") -> str:
+        """The address that the connection comes from."""
+        run = self.carry(*words, server=self.server(address=address))
+        self.assertEqual(run.words, ["ok3"])
+        assert run.connection.client_address is not None
+        return run.connection.client_address[0]
+
+    def test_interface(self) -> None:
+        self.assertEqual(self.source("-L", "iface:lo"), "127.0.0.1")
+
+    def test_literal_ipv6_address(self) -> None:
+        server = self.server(address="::1")
+        where = ("-F", "[ipv6.::1]", "-p", str(server.port))
+        run = self.carry("-L", "[ipv6.::1]", *where, server=server, forced=False)
+        self.assertEqual(run.connection.client_address and run.connection.client_address[0], "::1")
+
+    def test_literal_ipv4_address(self) -> None:
+        self.assertEqual(self.source("-L", "[127.0.0.2]"), "127.0.0.2")
+
+    def test_registered_name(self) -> None:
+        names = self.names("virtual.example A 127.0.0.3")
+        self.assertEqual(self.source("-L", "virtual.example", *names.options), "127.0.0.3")
+
+
 class OptionLowL(ManualCase):
     """-l logfile: the complete SMTP command transaction will be copied."""
 
@@ -117,6 +146,17 @@ class OptionM(ManualCase):
         server = self.server(Table(lmtp=True), path="")
         run = self.carry("-M", "-F", f"UNIX:{server.path}", server=server, forced=False)
         self.assertEqual(run.words, ["ok3"])
+
+
+class OptionR(ManualCase):
+    """-r: a source TCP port number under 1024."""
+
+    def test_connects_from_a_privileged_port(self) -> None:
+        if os.geteuid():
+            raise SkipTest("only root can")
+        run = self.carry("-r")
+        assert run.connection.client_address is not None
+        self.assertLess(run.connection.client_address[1], 1024)
 
 
 class OptionS(ManualCase):

@@ -113,6 +113,16 @@ class TheFile(TlsCase):
         run = self.with_file(*lines[2:], server=self.offering(Demanding(*made)))
         self.assertTrue(run.report.is_deferral)
 
+    def test_ca_file_says_whom_to_trust(self) -> None:
+        """Where the certificate is verified, which is beyond the page: tls-verify name."""
+        made = certificate("127.0.0.1")
+        trusted = "tls-CAfile " + self.pem("ca.pem", made.authority)
+        other = "tls-CAfile " + self.pem("other.pem", certificate("other.example").authority)
+        run = self.with_file("tls-verify name", trusted, server=self.offering(made))
+        self.assertEqual(run.words, ["ok3"], run.report.text)
+        run = self.with_file("tls-verify name", other, server=self.offering(made))
+        self.assertTrue(run.report.is_deferral)
+
     def test_no_zenv_substitutions_are_supported(self) -> None:
         run = self.with_file("tls-CAfile $POSTOFFICE/ca.pem", server=self.offering())
         self.assertTrue(run.report.is_deferral)
