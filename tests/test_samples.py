@@ -53,7 +53,9 @@ class SchedulerConf(SynchronousTestCase):
         return settings
 
     def test_defaults_come_before_the_clauses_that_inherit_them(self) -> None:
-        self.assertEqual(list(self.clauses), ["PARAMnotifysock", "*/*", "smtp-lmtp/*", "smtp/*"])
+        self.assertEqual(
+            list(self.clauses), ["PARAMnotifysock", "*/*", "smtp-lmtp/*", "smtp-relay/*", "smtp/*"]
+        )
 
     def test_attributes_are_known_to_the_scheduler(self) -> None:
         used = {name for selector, words in self.clauses.items() if "/" in selector for name in words}
@@ -63,6 +65,18 @@ class SchedulerConf(SynchronousTestCase):
         settings = self.settings("smtp/*")
         self.assertEqual((settings.channel, settings.lmtp), ("smtp", False))
         self.assertEqual(settings.log_path, "${LOGDIR}/zsmtp")
+
+    def test_commands_are_short_enough_for_the_scheduler(self) -> None:
+        for words in self.clauses.values():
+            self.assertLessEqual(len(words.get("command", "").split()), 40)
+
+    def test_smart_host_clause_is_understood(self) -> None:
+        settings = self.settings("smtp-relay/*")
+        self.assertEqual((settings.channel, settings.forced), ("smtp-relay", b"smarthost.example.net"))
+        self.assertEqual((settings.use_mx, settings.port), (False, 587))
+        for path in (settings.auth_path, settings.tls_path):
+            assert path is not None
+            self.assertTrue((ROOT / "conf" / path.rpartition("/")[2]).exists())
 
     def test_lmtp_clause_is_understood(self) -> None:
         settings = self.settings("smtp-lmtp/*")
