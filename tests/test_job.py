@@ -244,6 +244,27 @@ class Settling(SpooledTest):
         self.assertEqual((self.words, self.tags(mail)), (["ok3"], "~"))
         self.assertIn("no longer ours", self.warnings[0])
 
+    def test_delivered_one_that_cannot_be_marked_is_told_so(self) -> None:
+        for row, action, why in (
+            (
+                "locked by another",
+                lambda *_: False,
+                "cannot be marked: another process keeps the file locked",
+            ),
+            ("broken disk", _fail, "Input/output error; recipient at"),
+        ):
+            with self.subTest(row):
+                self.warnings.clear()
+                job = self.opened(self.spool.add())
+                self.patch(OpenControlFile, "delivered", action)
+                job.settle(job.recipients[0], DELIVERED)
+                self.assertEqual(self.words[-1], "ok3")
+                (warning,) = self.warnings
+                self.assertIn(why, warning)
+                self.assertIn("was delivered", warning)
+                self.assertIn("it is delivered again", warning)
+                self.assertNotIn("no longer ours", warning)
+
     def test_bad_disk_keeps_nobody_waiting(self) -> None:
         for verdict, word in (
             (DELIVERED, "ok3"),
@@ -431,3 +452,7 @@ class Preparing(SpooledTest):
 
     def test_word_for_a_recorded_success_is_ok2(self) -> None:
         self.assertEqual(Word.OK_RECORDED.value, b"ok2")
+
+
+def _fail(*_: object) -> bool:
+    raise SpoolError("control file cannot be read or written: Input/output error")

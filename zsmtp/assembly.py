@@ -261,6 +261,7 @@ def equip(agent: Any, settings: Settings, environment: ZEnvironment, reactor: An
         witness=logs.witness_for(settings, agent.transcript, agent.progress),
         progress=agent.progress,
         remark=agent.remark if agent.remarks else None,
+        is_verbose=settings.verbose > 0,
         credentials=_credentials(settings, agent.warn),
         warn=agent.warn,
         origin=origin(settings, environment, resolver, agent.warn),

@@ -30,6 +30,7 @@ from zsmtp.spool import report
 from zsmtp.spool.body import MessageFile
 from zsmtp.spool.layout import message_path
 from zsmtp.spool.mark import OpenControlFile
+from zsmtp.spool.records import LOCKED
 from zsmtp.trouble import Peer
 
 if TYPE_CHECKING:
@@ -280,11 +281,18 @@ class Job:
         return verdict
 
     def _mark_delivered(self, recipient: Recipient, verdict: Verdict, peer: Peer) -> None:
+        mine = recipient.owner
+        who = f"recipient at {recipient.offset}"
+        again = "if the scheduler is restarted before it removes the file, it is delivered again"
         try:
             if not self._file.delivered(recipient):
-                self._conduct.warn(
-                    f"{self.path}: recipient at {recipient.offset} is no longer ours; was delivered"
-                )
+                if (recipient.tag, recipient.owner) == (LOCKED, mine):
+                    why = f"{who} was delivered and cannot be marked: another process keeps the file locked"
+                    self._conduct.warn(f"{self.path}: {why}; {again}")
+                else:
+                    self._conduct.warn(f"{self.path}: {who} is no longer ours; was delivered")
+        except SpoolError as error:
+            self._conduct.warn(f"{error}; {who} was delivered and cannot be marked: {again}")
         finally:
             if verdict.word is Word.OK_RECORDED:
                 self._record(recipient, verdict, peer)

@@ -13,6 +13,7 @@ from tests.net.test_proctitle import title_of
 from zsmtp.spool.layout import spool_id
 from zsmtp.testing.dialogue import Script
 from zsmtp.testing.scheduler import Job, Result
+from zsmtp.testing.server import unused_port
 from zsmtp.testing.spool import Addressee, SpooledMail
 from zsmtp.testing.table import Table
 
@@ -281,6 +282,44 @@ class Titles(AgentCase):
         pattern = re.compile(wanted.decode())
         self.eventually(lambda: pattern.match(title_of(pid)), wanted.decode())
         return title_of(pid)
+
+
+class Verbosity(Logged):
+    """Option -v."""
+
+    def test_route_is_shown_before_it_is_tried(self) -> None:
+        server = self.server()
+        for option, times in (("-v", 1), ("-1", 0)):
+            with self.subTest(option):
+                mail = self.spool.add()
+                self.scheduler(option, "-l", self.path, server=server, jobs=[Job(mail.name)]).run()
+                said = [line[5] for line in self.lines() if line[5].startswith(b"route: ")]
+                self.assertEqual(said, [b"route: 127.0.0.1 [127.0.0.1|%d]" % server.port] * times)
+                os.unlink(self.path)
+
+
+class Replies(Logged):
+    """What a server may say at length, and what is none of its business."""
+
+    def test_l07_reply_of_a_hundred_lines_is_one_report(self) -> None:
+        lines = b"".join(b"250-" + b"x" * 490 + b"\r\n" for _ in range(99)) + b"250 end\r\n"
+        server = self.server(Table({"dot": [lines]}))
+        mails = [self.spool.add(), self.spool.add()]
+        jobs = [Job(mail.name) for mail in mails]
+        result = self.scheduler("-s", "-l", self.path, server=server, jobs=jobs).run()
+        self.assertEqual([report.word for report in result.reports], ["ok3", "ok3"])
+        self.assertLessEqual(max(map(len, result.output.splitlines())), 8192)
+        self.assertEqual(sum(line[5] == b"250 end" for line in self.lines()), 2)
+
+    def test_l10_domain_of_a_recipient_is_not_looked_up(self) -> None:
+        server = self.server()
+        mail = self.spool.add(recipients=[b"bob@no-such-domain.invalid"])
+        nowhere = f"nameserver=127.0.0.1:{unused_port()}"
+        result = self.scheduler("-O", nowhere, "-d", server=server, jobs=[Job(mail.name)]).run()
+        (report,) = result.reports
+        self.assertEqual(report.word, "ok3")
+        self.assertNotRegex(report.text.lower(), b"dns|unknown|name server|nxdomain")
+        self.assertIn(b"RCPT To:<bob@no-such-domain.invalid>", server.connections[0].client)
 
 
 class SystemLog(AgentCase):

@@ -65,6 +65,7 @@ class Equipment(NamedTuple):
     send_buffer: int | None = None
     witness: Callable[[Peer], Callable[[str, bytes], None]] | None = None
     remark: Callable[[str], None] | None = None
+    is_verbose: bool = False
     progress: Progress | None = None
     credentials: Callable[[Hop], Credentials | Trouble | None] = lambda _: None
     warn: Callable[[str], None] | None = None
@@ -87,6 +88,8 @@ async def approach(equipment: Equipment, target: Target | Trouble, employer: Emp
     found = await equipment.find(target, rules)
     if isinstance(found, Trouble):
         return [(found, Peer(found.remote))]
+    if equipment.is_verbose:
+        equipment.tell("route: " + ", ".join(map(_shown, found.hops)))
     failures: Failures = []
     for hop in found.hops:
         result = await _try_hop(equipment, hop, employer)
