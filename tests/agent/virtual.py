@@ -56,7 +56,7 @@ class VirtualAgent:
     """
 
     def __init__(self, *behaviours: Behaviour, **options: Any) -> None:
-        self.reactor = _Reactor(behaviours)
+        self.reactor = self._make_reactor(behaviours)
         self.lines: list[bytes] = []
         self.held: list[bool] = []
         self.ended = 0
@@ -131,6 +131,10 @@ class VirtualAgent:
             sum(call.getTime() <= self.reactor.seconds() for call in self.reactor.getDelayedCalls()),
             *(len(link.conversation.pieces) for link in self.links),
         )
+
+    def _make_reactor(self, behaviours: tuple[Behaviour, ...]) -> _Reactor:
+        """Return the reactor of this agent."""
+        return _Reactor(behaviours)
 
     def _find(self, target: Target | Trouble, rules: RouteRules) -> Deferred[Route | Trouble]:
         return succeed(Route((HOP,)))
