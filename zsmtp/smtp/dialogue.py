@@ -163,8 +163,7 @@ class Dialogue:
             elif not self._awaited and not reader.is_empty:
                 self._is_ahead = True
                 if self.state is State.SECURING and not self._outgoing:
-                    # STARTTLS injection: clear text that would be taken for the first secure reply
-                    self._break(Kind.PROTOCOL, b"octets came between the reply to STARTTLS and the handshake")
+                    self._injected()
         return self.poll()
 
     def take(self) -> bytes:
@@ -258,7 +257,10 @@ class Dialogue:
             self._show("r", reply.lines)
         if not self._awaited or self._is_ahead:
             self._is_ahead = False
-            self._unasked(reply)
+            if self.state is State.SECURING and not self._outgoing:
+                self._injected()  # whether it came in one piece makes no difference
+            else:
+                self._unasked(reply)
             return
         awaited, transaction, recipient = self._awaited[0]
         handler = self.table.get((awaited, reply.code // 100))
@@ -287,6 +289,10 @@ class Dialogue:
         self._break(
             Kind.PROTOCOL, b"the server gave a reply that is not defined for this command", reply=reply
         )
+
+    def _injected(self) -> None:
+        """STARTTLS injection: clear text that would be taken for the first secure reply."""
+        self._break(Kind.PROTOCOL, b"octets came between the reply to STARTTLS and the handshake")
 
     def _unasked(self, reply: Reply) -> None:
         """A reply to no command."""
