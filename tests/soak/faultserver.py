@@ -103,7 +103,7 @@ class FaultConnection(Connection):
             return
         self._count += 1
         plan = self._plan
-        if plan is not None and self._count >= plan.at and self._can(plan.fault, taken):
+        if plan is not None and self._count >= plan.at and self._can(plan.fault):
             self._plan = None
             self._done = f"{plan.fault} at {line!r}"
             self.server.fired[plan.fault] += 1
@@ -113,14 +113,13 @@ class FaultConnection(Connection):
         else:
             super()._say(line, delay=delay, taken=taken)
 
-    def _can(self, fault: str, taken: tuple[Acceptance, ...]) -> bool:
+    def _can(self, fault: str) -> bool:
         if self.server.context is not None and not self._is_secure and self._stage != b"GREETING":
             return False  # the agent would do without TLS for an hour; `TLS_FAULTS` are for this
-        if fault == "surplus" and b"PIPELINING" in self.server.announce:
-            # elsewhere it makes the reply to one recipient that to the next, and refusals are told at once
-            return self._stage in (b"GREETING", b"EHLO", b"LHLO", b"DATA")
+        if fault == "surplus" and b"CHUNKING" in self.server.announce:
+            return self._stage in (b"GREETING", b"EHLO")
         if fault == "surplus":
-            return b"CHUNKING" not in self.server.announce and not (self.server.lmtp and taken)
+            return not (self.server.lmtp and self._stage == b"FINAL")
         return True
 
     def _misbehave(self, fault: str, line: bytes, taken: tuple[Acceptance, ...]) -> None:
