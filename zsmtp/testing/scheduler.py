@@ -296,7 +296,7 @@ class SchedulerStandIn:
             ready = selector.select(seconds)
         heard = False
         for key, events in ready:
-            if events & selectors.EVENT_WRITE:
+            if events & selectors.EVENT_WRITE and self._input is not None:  # reading may have found the end
                 self._write()
             if events & selectors.EVENT_READ and key.fd == self._output:
                 self._read()
