@@ -25,7 +25,6 @@ from zsmtp.__main__ import help_text, main, usage, version_text
 from zsmtp.errors import ZsmtpError
 from zsmtp.options import (
     KEYWORDS,
-    NOT_YET,
     OPTIONS,
     PERIODS,
     Help,
@@ -347,8 +346,7 @@ class Flags(OptionsTestCase):
     def test_room_for_the_title_is_ignored(self) -> None:
         self.assertEqual(self.read("-Z", "xxxxxxxx"), Settings())
 
-    def test_what_is_not_supported_is_read_all_the_same(self) -> None:
-        self.patch(sys.modules["zsmtp.options"], "NOT_YET", frozenset())
+    def test_what_a_bundle_and_words_behind_it_ask_for(self) -> None:
         words = ("-DersW", "-A", "a", "-S", "s", "-L", "iface:eth0", "host")
         self.assertEqual(
             self.read(*words),
@@ -569,15 +567,14 @@ class TheProgram(SynchronousTestCase):
 
 
 class WhatTheProgramSays(SynchronousTestCase):
-    def test_the_usage_line_names_every_supported_option(self) -> None:
+    def test_the_usage_line_names_every_option(self) -> None:
         line = usage("zsmtp")
-        rows = [option for option in OPTIONS if option.letter not in NOT_YET]
-        flags = "".join(option.letter for option in rows if not option.value)
+        flags = "".join(option.letter for option in OPTIONS if not option.value)
         self.assertTrue(line.startswith(f"Usage: zsmtp [-{flags}] ["))
         self.assertTrue(line.endswith(" [--help] [host]"))
         for option in OPTIONS:
             if option.value:
-                self.assertEqual(f"[-{option.letter} {option.value}]" in line, option.letter not in NOT_YET)
+                self.assertIn(f"[-{option.letter} {option.value}]", line)
 
     def test_help_describes_every_option_in_80_columns(self) -> None:
         text = help_text("zsmtp")
@@ -585,8 +582,7 @@ class WhatTheProgramSays(SynchronousTestCase):
         self.assertNotIn("\0", text)
         flat = " ".join(text.split())
         for option in OPTIONS:
-            later = " (not supported yet)" if option.letter in NOT_YET else ""
-            self.assertIn(f"-{option.letter} {option.value}".strip() + f" {option.text}{later} ", flat + " ")
+            self.assertIn(f"-{option.letter} {option.value}".strip() + f" {option.text} ", flat + " ")
         for keyword in KEYWORDS:
             self.assertIn(keyword.text, flat)
         for period in PERIODS:
@@ -604,9 +600,6 @@ class TheTables(SynchronousTestCase):
 
     def test_the_same_options_as_in_the_original_take_a_value(self) -> None:
         self.assertEqual({option.letter for option in OPTIONS if option.value}, set("AcFhlLOpSTwZ"))
-
-    def test_what_is_not_supported_yet_is_an_option(self) -> None:
-        self.assertLessEqual(NOT_YET, {option.letter for option in OPTIONS})
 
     def test_the_defaults_that_the_table_tells_are_those_of_the_settings(self) -> None:
         units = {"conn": "3m", "tcpw": "5m", "cmd": "5m", "data": "5m", "dot": "20m"}
@@ -663,9 +656,8 @@ class TheManualPage(SynchronousTestCase):
             [(option.letter, option.value) for option in OPTIONS if option.value],
         )
 
-    def test_it_says_what_is_not_supported_yet(self) -> None:
-        said = {head[2] for head, body in self.entries.items() if "Not supported yet." in body}
-        self.assertEqual(said, set(NOT_YET))
+    def test_it_puts_no_option_off(self) -> None:
+        self.assertNotIn("supported yet", " ".join(self.text.split()))
 
     def test_keywords_of_page_and_table_are_the_same(self) -> None:
         body = next(body for head, body in self.entries.items() if head.startswith("\\-O"))

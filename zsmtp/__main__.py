@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from zsmtp import __version__
-from zsmtp.options import KEYWORDS, NOT_YET, OPTIONS, PERIODS, Help, UsageError, Version, parse
+from zsmtp.options import KEYWORDS, OPTIONS, PERIODS, Help, UsageError, Version, parse
 
 __all__ = ["help_text", "main", "usage", "version_text"]
 
@@ -58,10 +58,9 @@ def version_text(program: str) -> str:
 
 
 def usage(program: str) -> str:
-    """Make the usage line, without its end, of the options that are supported."""
-    rows = [option for option in OPTIONS if option.letter not in NOT_YET]
-    flags = "".join(option.letter for option in rows if not option.value)
-    values = " ".join(f"[-{option.letter} {option.value}]" for option in rows if option.value)
+    """Make the usage line, without its end."""
+    flags = "".join(option.letter for option in OPTIONS if not option.value)
+    values = " ".join(f"[-{option.letter} {option.value}]" for option in OPTIONS if option.value)
     return f"Usage: {program} [-{flags}] {values} [--help] [host]"
 
 
@@ -86,8 +85,7 @@ input.  Usually the scheduler starts it, in POSTOFFICE/transport; see zsmtp(8)."
 def _rows() -> Iterator[tuple[str, str]]:
     """Give name and text of each line of the help text."""
     for option in OPTIONS:
-        later = " (not supported yet)" if option.letter in NOT_YET else ""
-        yield f"  -{option.letter} {option.value}", option.text + later
+        yield f"  -{option.letter} {option.value}", option.text
         if option.letter == "O":
             for keyword in KEYWORDS:
                 yield f"     {keyword.name}{'=' if keyword.value else ''}{keyword.value}", keyword.text

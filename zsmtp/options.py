@@ -22,7 +22,6 @@ from zsmtp.smtp.patience import Timeouts
 
 __all__ = [
     "KEYWORDS",
-    "NOT_YET",
     "OPTIONS",
     "PERIODS",
     "Help",
@@ -341,7 +340,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("A", "secrets-file", _path("A", "auth_path"), "file with the secrets for AUTH"),
     Option("c", "channel", _channel, "deliver recipients of this channel (default smtp)"),
     Option("d", "", _more("debug"), "debugging output; twice: more of it"),
-    Option("D", "", _set(probe=True), "only connect to the host, tell how it went, and exit"),
+    Option("D", "", _set(probe=True), "open a session with the host, show it, deliver nothing, and exit"),
     Option("e", "", _set(match_mx=True), "also take recipients whose mail exchanger is the connected host"),
     Option("E", "", _if_announced, "use EHLO only if the greeting of the server says ESMTP"),
     Option("F", "destination", _forced, "connect there whatever the host is (UNIX:/path, [address], name)"),
@@ -357,17 +356,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("s", "", _set(titles=True), "show the progress in the process title"),
     Option("S", "tls-file", _path("S", "tls_path"), "TLS configuration file"),
     Option("T", "timeouts", _timeout, "NAME=INTERVAL with units d h m s; may be repeated:"),
-    Option("v", "", _more("verbose"), "say more in the transcript"),
+    Option("v", "", _more("verbose"), "say more in the transcript and with -d: the addresses to be tried"),
     Option("V", "", _set(), "print the version and exit"),
     Option("w", "sockwbufsize", _buffer, "octets of the socket's send buffer (default: the system's)"),
-    Option("W", "", _set(wks=True), "check the WKS records of the host"),
+    Option("W", "", _set(wks=True), "do not use a server whose WKS records leave out SMTP"),
     Option("x", "", _set(use_mx=False), "do not look up mail exchangers: connect to the host itself"),
     Option("X", "", _set(allow_self=True), "with -x: allow to connect to this very machine"),
     Option("Z", "text", _set(), "ignored: room for the process title"),
 )
-
-# Rows that are read and checked but not done yet: what they promise would silently not happen.
-NOT_YET: frozenset[str] = frozenset()
 
 _BY_LETTER = {option.letter: option for option in OPTIONS}
 
@@ -409,10 +405,7 @@ def _apply(settings: Settings, letter: str, value: str | None) -> Settings:
         raise UsageError(f"invalid option -- '{_shown(letter)}'; --help lists the known ones")
     if value is None:
         raise UsageError(f"option requires an argument -- '{letter}'; write -{letter} {option.value}")
-    settings = option.act(settings, value)
-    if letter in NOT_YET:
-        raise UsageError(f"option -{letter} is not supported yet")
-    return settings
+    return option.act(settings, value)
 
 
 def _check_as_a_whole(settings: Settings) -> Settings:
