@@ -312,6 +312,7 @@ class Replies(Logged):
         self.assertEqual(sum(line[5] == b"250 end" for line in self.lines()), 2)
 
     def test_l10_domain_of_a_recipient_is_not_looked_up(self) -> None:
+        """Weakness W31: no look-up in a transaction, and none whose text hides what the server said."""
         server = self.server()
         mail = self.spool.add(recipients=[b"bob@no-such-domain.invalid"])
         nowhere = f"nameserver=127.0.0.1:{unused_port()}"
