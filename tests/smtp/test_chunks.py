@@ -92,6 +92,16 @@ class SmallMessages(SynchronousTestCase):
             self.assertEqual((played.words(1), played.words(2)), ("error2", "ok3"))
             self.assertEqual(played.said.count("RSET"), 1)
 
+    def test_no_message_follows_reset_blindly(self) -> None:
+        """A server that refuses RSET must not have a message by then whose reply nobody hears."""
+        one, talker = mail(), open_session("PIPELINING", "CHUNKING", in_step=True)
+        talker.begin(one, reset=True)
+        self.assertEqual(talker.take(), b"RSET\r\nMAIL From:<a@x.example>\r\nRCPT To:<r1@y.example>\r\n")
+        talker.flushed()
+        talker.receive(b"502 5.5.1 no\r\n250 a\r\n250 b\r\n")
+        self.assertEqual((one.data_sent, talker.take()), (False, b""))
+        self.assertIs(judge(one, one.recipients[0]).maybe_delivered, False)
+
     def test_nobody_was_accepted(self) -> None:
         """Row 98: the message is out already; what is said of it means nothing."""
         for answer in ("503", "250", "450"):

@@ -111,8 +111,14 @@ class Session(Opening):
         # DATA first: a surplus reply shows by the place of the 3yz, before anything depends on it
         is_in_step = self._marks is not None
         self._is_chunked = self._chunks and (is_in_step or transaction.binary)
+        must_reset = reset or self._needs_reset
+        # nor blindly behind RSET: a server that refuses it would have the message, and nobody its reply
         self._is_blind = (
-            self._is_chunked and self._pipelines and is_in_step and transaction.content.size <= PIECE
+            self._is_chunked
+            and self._pipelines
+            and is_in_step
+            and not must_reset
+            and transaction.content.size <= PIECE
         )
         transaction.is_lmtp = self.manner.lmtp
         try:
@@ -127,7 +133,7 @@ class Session(Opening):
             transaction.trouble = Trouble(Kind.INTERNAL, str(error).encode(errors="replace"))
             self._finish(transaction)
             return
-        must_reset, self._needs_reset = reset or self._needs_reset, False
+        self._needs_reset = False
         if self._pipelines:
             self._send_group(transaction, must_reset=must_reset)
         elif must_reset:
