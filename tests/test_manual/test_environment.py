@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+from pathlib import Path
 
 from tests.test_manual.manual import MIME_8BIT, ManualCase
+from zsmtp.spool.zenv import VARIABLES
 from zsmtp.testing.table import Table
 
 HEADER = (
@@ -50,7 +54,7 @@ class Variables(ManualCase):
         head, _ = self.with_zenv(b"From: a@example.com\n", b"Gr\xfc\xdfe\n", DEFCHARSET="ISO-8859-1")
         self.assertIn(b"charset=ISO-8859-1\r\n", head)
 
-    def test_norreceivedforclause(self) -> None:
+    def test_noreceivedforclause(self) -> None:
         self.assertIn(b" for <bob@example.net>;", self.with_zenv(HEADER)[0])
         self.assertNotIn(b" for <", self.with_zenv(HEADER, NORECEIVEDFORCLAUSE="1")[0])
 
@@ -62,6 +66,47 @@ class Variables(ManualCase):
         run = self.carry(*names.options, forced=False)
         self.assertEqual(run.report.word, "error2")
         self.assertIn(b"mx.example", run.report.text)
+
+    def test_bindaddr(self) -> None:
+        """The local address of connections, unless -L says otherwise."""
+        with open(self.spool.zconfig, "a", encoding="ascii") as file:
+            file.write("BINDADDR=[127.0.0.4]\n")
+        for words, address in (((), "127.0.0.4"), (("-L", "[127.0.0.5]"), "127.0.0.5")):
+            run = self.carry(*words)
+            self.assertEqual(run.connection.client_address and run.connection.client_address[0], address)
+
+    def test_nameservers(self) -> None:
+        """Whom to ask instead of those of /etc/resolv.conf."""
+        names = self.names("hub.example A 127.0.0.1")
+        with open(self.spool.zconfig, "a", encoding="ascii") as file:
+            file.write(f"NAMESERVERS={names.options[1].removeprefix('nameserver=')}\n")
+        server = self.server()
+        run = self.carry("-F", "hub.example", "-x", "-X", "-p", str(server.port), server=server, forced=False)
+        self.assertEqual(run.words, ["ok3"])
+        self.assertIn("hub.example A", names.asked)
+
+    def test_syslogflg(self) -> None:
+        """Each recipient is told of in the system's log, unless the letter is missing."""
+        path = os.path.join(self.spool.postoffice, "log")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+            daemon.bind(path)
+            daemon.settimeout(20)
+            with open(self.spool.zconfig, "w", encoding="ascii"):
+                pass  # without the variable
+            self.carry("-O", f"syslog={path}")
+            self.assertIn(b"to=<bob@example.net>", daemon.recv(65536))
+            with open(self.spool.zconfig, "w", encoding="ascii") as file:
+                file.write("SYSLOGFLG=RC\n")
+            self.carry("-O", f"syslog={path}")
+            daemon.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                daemon.recv(65536)
+
+    def test_every_one_that_counts_has_a_test(self) -> None:
+        written = Path(__file__).read_text("utf-8")
+        for one in VARIABLES:
+            if not one.ignored:
+                self.assertTrue(re.search(rf"(?i)def test_{one.name}\b", written), one.name)
 
 
 class Files(ManualCase):

@@ -21,6 +21,7 @@ class OptionLowH(ManualCase):
         self.assertEqual(self.carry("-77", "-h", "me.example").commands[0], b"HELO me.example")
 
     def test_default_is_the_hostname_of_the_local_system(self) -> None:
+        """Case N19 as well: no name that the DNS gives for our address, which anybody may write there."""
         run = self.carry(program=[sys.executable, "-m", "zsmtp"])
         self.assertTrue(run.commands[0].lower().startswith(b"ehlo " + socket.gethostname().lower().encode()))
 
