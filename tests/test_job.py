@@ -10,7 +10,6 @@ from tests.spooled import DEFERRED, DELIVERED, FAILED, NOW, RECORDED, SpooledTes
 from zsmtp.errors import SpoolError
 from zsmtp.job import Job, Settled
 from zsmtp.plan import Batch
-from zsmtp.policy import Word
 from zsmtp.smtp.capability import Capabilities
 from zsmtp.spool.mark import OpenControlFile
 from zsmtp.testing.spool import HEADER, Addressee, Group
@@ -197,12 +196,14 @@ class Settling(SpooledTest):
         )
 
     def test_diagnostic_line_tells_the_same(self) -> None:
+        """Row 71."""
         mail = self.spool.add(recipients=[Addressee(b"bob@example.net", notary=b"NOTIFY=SUCCESS")])
         job = self.opened(mail)
         job.settle(job.recipients[0], RECORDED, PEER)
         (line,) = mail.diagnostics()
         self.assertEqual((line.recipient, line.time, line.notary[1]), (mail.offsets[0], int(NOW), b"relayed"))
         self.assertGreater(line.header, 0)
+        self.assertEqual((self.words, self.tags(mail)), (["ok2"], "+"))
 
     def test_recipient_is_told_of_once(self) -> None:
         mail = self.spool.add(recipients=TWO)
@@ -449,9 +450,6 @@ class Preparing(SpooledTest):
         job, batch = self.job(body=b"a\0b\n", header=HEADER)
         job.prepare(batch, PLAIN)
         self.assertTrue(self.warnings)
-
-    def test_word_for_a_recorded_success_is_ok2(self) -> None:
-        self.assertEqual(Word.OK_RECORDED.value, b"ok2")
 
 
 def _fail(*_: object) -> bool:

@@ -44,7 +44,7 @@ class Selection(SynchronousTestCase):
         self.assertEqual(users(chosen(Group([b"r1", b"r2", b"r3"]))), b"r3 r2 r1")
 
     def test_host_in_any_case_channel_as_it_stands(self) -> None:
-        """Row 119."""
+        """Row 119; spool format H.1, row 2."""
         found = chosen(
             Group(
                 [

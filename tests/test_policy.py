@@ -331,6 +331,7 @@ class Troubles(SynchronousTestCase):
     """What happens before a transaction, and to it."""
 
     def test_every_kind(self) -> None:
+        """Rows 74 and 75 of the spool format: no other word than those of the table, and a notary in each."""
         self.assertEqual(set(TROUBLES), set(Kind), "one row for each")
         for kind, (word, status, diagnostic) in TROUBLES.items():
             found = judge_trouble(Trouble(kind, b"why"))

@@ -42,7 +42,7 @@ def is_lost(mail: SpooledMail) -> bool:
 
 
 class Faults(AgentCase):
-    """An exception somewhere, and what comes of it."""
+    """An exception somewhere, and what comes of it (spool format H.4, row 99)."""
 
     def mails(self, *names: bytes) -> list[SpooledMail]:
         """Put a mail for each of the local parts into the spool."""
@@ -87,7 +87,7 @@ spoil(zsmtp.job.Job, "prepare", lambda job, batch, able: batch.recipients[0].qua
 spoil(zsmtp.policy, "judge", lambda _, recipient, **k: recipient.path.startswith(b"judge"))
 spoil(zsmtp.spool.report, "report_line", lambda number, *_: number == {mails[3].number})
 spoil(zsmtp.agent, "open_job", lambda path, *_: path == "{mails[4].number}")
-spoil(zsmtp.plan, "groups", lambda recipients: recipients[0].quad.user.startswith(b"plan"))
+spoil(zsmtp.plan, "problem_of", lambda recipient: recipient.quad.user.startswith(b"plan"))
 """,
             mails,
             self.server(),
