@@ -1,12 +1,14 @@
 """``twistd zsmtp``: options, and the daemon put together from this machine's clock, name and chance.
 
 What is wrong with options or configuration is told before anything is started, and before twistd goes into
-the background.  Sources: twistd(1), and the plugin system of Twisted.
+the background: in one line, with exit status 64.  By itself twistd prints all its help first and ends with 1.
+Sources: twistd(1), sysexits.h, and the plugin system of Twisted.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,27 @@ class Options(usage.Options):
     configuration: Configuration
     postoffice: str
 
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Read the words behind ``zsmtp``.
+
+        Raises UsageError for whatever is wrong; under twistd the process ends there.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            # A mistake in the configuration names its own remedy.
+            known = isinstance(error.__cause__, ConfigError)
+            remedy = "" if known else "; twistd zsmtp --help lists the options"
+            sys.stderr.write(f"twistd zsmtp: {error}{remedy}\n")
+            raise SystemExit(os.EX_USAGE) from error
+
+    def parseArgs(self, *words: str) -> None:
+        """Take no word that is no option.  Twisted's complaint would not name it."""
+        if words:
+            raise usage.UsageError(f'"{words[0]}" is no option')
+
     def postOptions(self) -> None:
         """Read the configuration and look at the spool; raise UsageError for whatever is wrong."""
         try:
@@ -60,7 +83,7 @@ class Options(usage.Options):
             refuse_scheduler(self.postoffice)
             Lock(self.postoffice).release()
         except ConfigError as error:
-            raise usage.UsageError(f"zsmtp: {error}") from error
+            raise usage.UsageError(str(error)) from error
         self._make_absolute()
 
     def _configuration(self) -> Configuration:
@@ -75,7 +98,9 @@ class Options(usage.Options):
             with open(path, encoding="utf-8") as file:
                 text = file.read(_LARGEST_FILE)
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+            raise ConfigError(
+                f"{path} cannot be read ({error.strerror}); name a file that this user may read"
+            ) from error
         except UnicodeDecodeError as error:
             raise ConfigError(
                 f"{path} is no text in UTF-8 ({error}); see https://toml.io for its form"
@@ -93,7 +118,7 @@ class Options(usage.Options):
             if not os.access(os.path.join(path, name), os.R_OK | os.W_OK | os.X_OK):
                 raise ConfigError(
                     f"{path}/{name} is no directory that can be written to; name the spool (POSTOFFICE), "
-                    "and run as a user who owns it"
+                    "and run as a user who owns it (twistd-zsmtp(8) says how to make a new one)"
                 )
         return path
 

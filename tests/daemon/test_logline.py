@@ -41,6 +41,18 @@ class Attempts(SynchronousTestCase):
             verdict = DEFERRED._replace(diagnostic=b"smtp; %b (connect to mx: refused)" % code)
             self.assertIn("status=deferred (connect to mx: refused)", self.line(verdict))
 
+    def test_what_has_become_too_old_is_told_with_its_last_problem(self) -> None:
+        verdict = FAILED._replace(
+            status=b"4.4.7 (delivery time expired)", diagnostic=b"smtp; 500 (connect to mx: refused)"
+        )
+        self.assertIn(
+            "dsn=4.4.7, status=bounced (too old, given up: connect to mx: refused)", self.line(verdict)
+        )
+
+    def test_server_that_says_expired_itself_is_only_a_deferral(self) -> None:
+        verdict = DEFERRED._replace(status=b"4.4.7", diagnostic=b"smtp; 450 (expired)")
+        self.assertIn("dsn=4.4.7, status=deferred (450 expired)", self.line(verdict))
+
     def test_relays(self) -> None:
         for peer, relay in (
             (Peer(), "none"),

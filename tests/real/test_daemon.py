@@ -187,8 +187,9 @@ class Refusals(DaemonCase):
             cwd=daemon.folder,
             check=False,
         )
-        self.assertNotEqual(ended.returncode, 0)
-        self.assertNotIn("Traceback", ended.stdout + ended.stderr)
+        self.assertEqual(ended.returncode, 64)
+        self.assertRegex(ended.stderr, r"\Atwistd zsmtp: ([^\n]+; [^\n]+\n)+\Z")
+        self.assertEqual(ended.stdout, "")
         return ended.stdout + ended.stderr
 
     def test_second_daemon_on_one_spool(self) -> None:
@@ -213,6 +214,15 @@ class Refusals(DaemonCase):
         told = self.refusal(daemon)
         self.assertIn("zsmtp.toml:5: channels.smtp.prot: this key is unknown", told)
         self.assertIn("zsmtp.toml:6: channels.smtp.port: ", told)
+
+    def test_wrong_command_line(self) -> None:
+        daemon = self.daemon("", starts=False)
+        for words, told in (
+            (["--foo"], "option --foo not recognized; twistd zsmtp --help lists the options"),
+            (["-p", ".", "more"], '"more" is no option; twistd zsmtp --help lists the options'),
+            (["--config", "/nonexistent"], "/nonexistent cannot be read (No such file or directory); "),
+        ):
+            self.assertIn(told, self.refusal(daemon, *words))
 
     def test_no_spool(self) -> None:
         daemon = self.daemon("", starts=False)

@@ -48,7 +48,12 @@ def attempt(name: str, address: bytes, verdict: Verdict, peer: Peer, delays: Del
     status = verdict.status.partition(b" ")[0]
     said = verdict.diagnostic
     kind, _, reply = said.partition(b"; ")
-    text = _text(_unwrapped(reply, verdict.outcome) if kind in (b"smtp", b"local") else said)
+    # What has become too old was a deferral until now.
+    given_up = verdict.outcome is Outcome.FAILED and status == b"4.4.7"
+    deferred = given_up or verdict.outcome is Outcome.DEFERRED
+    text = _text(_unwrapped(reply, deferred=deferred) if kind in (b"smtp", b"local") else said)
+    if given_up:
+        text = f"too old, given up: {text}"
     if verdict.maybe_delivered:
         last = verdict.text.rpartition(b"\r")[2]
         text = f"maybe delivered: {_text(last)}"
@@ -78,12 +83,12 @@ def _relay(peer: Peer) -> str:
     return f"{host or _text(address)}[{_text(address)}]:{_text(port.partition(b'|')[0])}"
 
 
-def _unwrapped(reply: bytes, outcome: Outcome) -> bytes:
+def _unwrapped(reply: bytes, *, deferred: bool) -> bytes:
     """Turn `250 (text)` of a notary into `250 text`; a code that no server said is left out."""
     code, _, text = reply.partition(b" ")
     if not (text.startswith(b"(") and text.endswith(b")")):
         return reply
-    if code == b"466" or (outcome is Outcome.DEFERRED and code == b"500"):
+    if code == b"466" or (deferred and code == b"500"):
         return text[1:-1]
     return code + b" " + text[1:-1]
 
