@@ -37,6 +37,7 @@ class TlsAgent(AgentCase):
         stand_in = self.scheduler("-S", path, "-l", log, *options, server=server, jobs=jobs, overfeed=9)
         result = stand_in.run()
         self.words = set(result.words.values())
+        self.comments = result.comments
         self.texts = b"\n".join(report.text for report in result.reports)
         with open(log, "rb") as transcript:
             self.log = transcript.read()
@@ -62,6 +63,11 @@ class Demanded(TlsAgent):
         self.assertEqual({connection.tls for connection in server.connections}, {"TLSv1.3"})
         self.assertIn(b"#\tTLS connection established: TLSv1.3 with cipher TLS_", self.log)
         self.assertIn(b"(TLSv1.3 with cipher TLS_", self.texts)
+
+    def test_debugging_output_tells_of_tls_in_a_line_that_the_scheduler_passes_over(self) -> None:
+        self.deliver("demand-tls-mode\n", OFFER, options=("-d",))
+        told = [comment for comment in self.comments if b"TLS connection established: TLSv1.3" in comment]
+        self.assertEqual(len(told), 1, self.comments)
 
     def test_t03_the_configuration_cannot_be_used(self) -> None:
         for more in ("tls-cert-file /nonexistent.pem\n", "demand-tls\n", "tls-cipher-list nonsense\n"):

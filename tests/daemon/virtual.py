@@ -135,7 +135,7 @@ class DaemonTest(SynchronousTestCase):
             manner=manner,
             rules=RouteRules,
             find=self.find,
-            context_for=lambda name: name,
+            context_for=lambda hop: hop.name,
             broken_tls={},
             connections=channel.settings.connections,
         )

@@ -24,6 +24,7 @@ class Kind(Enum):
 
     GOOD = "unusual, and in order"
     GONE = "the end of the connection"
+    ALERT = "the end of the connection, by what TLS has for a fault"
     RESET = "the end of the connection, and maybe of replies before it"
     LATE = "not in time"
     ABSURD = "a whole reply that has no meaning here"
@@ -35,11 +36,12 @@ class Kind(Enum):
 
 
 class Fault(NamedTuple):
-    """`treat` makes of the usual reply what is done instead."""
+    """`treat` makes of the usual reply what is done instead; `in_tls` is for what there is only under TLS."""
 
     name: str
     kind: Kind
     treat: Callable[[bytes], Sequence[Action]]
+    in_tls: bool = False
 
 
 class Step(NamedTuple):
@@ -49,6 +51,11 @@ class Step(NamedTuple):
     stage: str
     turn: int = 1
     takes: int = 250
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS has begun, where it is taken."""
+        return self.stage not in ("banner", "starttls") and (self.stage != "ehlo" or self.turn > 1)
 
 
 class Way(NamedTuple):
@@ -88,6 +95,10 @@ def _before(usual: bytes, *texts: bytes) -> bytes:
     return b"".join(_code(usual) + b"-" + text + b"\r\n" for text in texts) + usual
 
 
+def _opened(usual: bytes) -> bytes:
+    return _code(usual) + b"-o\r\n"
+
+
 def _mistaken(usual: bytes) -> bytes:
     return b"250" if usual.startswith(b"3") else b"354"
 
@@ -97,9 +108,14 @@ _PAUSE = Wait(0.2)
 FAULTS = (
     Fault("closes", Kind.GONE, lambda usual: [Turn.CLOSE]),
     Fault("closes in a line", Kind.GONE, lambda usual: [Send(usual[:5]), Turn.CLOSE]),
-    Fault("closes in a reply", Kind.GONE, lambda usual: [Send(_code(usual) + b"-o\r\n"), Turn.CLOSE]),
+    Fault("closes in a reply", Kind.GONE, lambda usual: [Send(_opened(usual)), Turn.CLOSE]),
     Fault("ends its side", Kind.GONE, lambda usual: [Turn.HALF_CLOSE, Turn.SILENCE]),
     Fault("resets", Kind.RESET, lambda usual: [Turn.RESET]),
+    Fault("cuts off", Kind.GONE, lambda usual: [Turn.CUT], in_tls=True),
+    Fault("cuts off in a reply", Kind.GONE, lambda usual: [Send(_opened(usual)), Turn.CUT], in_tls=True),
+    Fault("cuts off in a line", Kind.GONE, lambda usual: [Send(usual[:-2]), Turn.CUT], in_tls=True),
+    Fault("sends an alert", Kind.ALERT, lambda usual: [Turn.ALERT], in_tls=True),
+    Fault("sends an alert in a line", Kind.ALERT, lambda usual: [Send(usual[:-2]), Turn.ALERT], in_tls=True),
     Fault("falls silent", Kind.LATE, lambda usual: [Turn.SILENCE]),
     Fault("falls silent in a line", Kind.LATE, lambda usual: [Send(usual[:5]), Turn.SILENCE]),
     Fault("answers late", Kind.LATE, lambda usual: [Wait(1.5), Send(usual)]),
@@ -161,12 +177,13 @@ WAYS = (
     Way("over TLS", ("STARTTLS", "PIPELINING"), frozenset({"tls"})),
 )
 _STATUS = {
-    Kind.GONE: "4.4.2", Kind.RESET: "4.4.2", Kind.LATE: "4.4.2", Kind.MISSING: "4.4.2", Kind.ABSURD: "4.5.0",
-    Kind.GARBAGE: "4.5.0", Kind.CLOSING: "4.3.2", Kind.SURPLUS: "4.5.0", Kind.SURPLUS_LATE: "4.5.0",
+    Kind.GONE: "4.4.2", Kind.ALERT: "4.4.2", Kind.RESET: "4.4.2", Kind.LATE: "4.4.2", Kind.MISSING: "4.4.2",
+    Kind.ABSURD: "4.5.0", Kind.GARBAGE: "4.5.0", Kind.CLOSING: "4.3.2", Kind.SURPLUS: "4.5.0",
+    Kind.SURPLUS_LATE: "4.5.0",
 }  # fmt: skip
 
 
-_UNTOUCHED = frozenset({Kind.GONE, Kind.RESET, Kind.LATE, Kind.GARBAGE, Kind.CLOSING})
+_UNTOUCHED = frozenset({Kind.GONE, Kind.ALERT, Kind.RESET, Kind.LATE, Kind.GARBAGE, Kind.CLOSING})
 """at MAIL the server has said nothing of the message yet, and gets it once more"""
 
 
@@ -180,7 +197,9 @@ def cases(way: Way) -> Iterator[tuple[Behaviour, Doctor]]:
         if step.name in ("STARTTLS", "EHLO under TLS") and not way.is_secure:
             continue
         for fault in FAULTS:
-            if way.is_rare and fault.name not in FEW:
+            if way.is_rare and not fault.in_tls and fault.name not in FEW:
+                continue
+            if fault.in_tls and not (way.is_secure and step.is_secure):
                 continue
             came = _what_comes(fault.kind, step, way)
             if came is not None:
@@ -243,6 +262,8 @@ def _unsecured(kind: Kind, step: Step, way: Way) -> _Came:
     retry = Expected(("retryat",), (_STATUS[kind],))
     if step.name == "STARTTLS" and kind not in (Kind.ABSURD, Kind.GARBAGE, Kind.SURPLUS):
         return _Came(_OK, _OK, range(2, 3), range(2, 3))
+    if kind is Kind.ALERT:  # of TLS 1.3: what the server has against the handshake comes behind it
+        return _Came(_OK, _OK, range(2, 3), range(2, 3))
     return _shifted(way) if kind is Kind.SURPLUS_LATE else _Came(retry, retry)
 
 
@@ -257,11 +278,7 @@ def _in_the_envelope(kind: Kind, step: Step, way: Way) -> _Came:
         return _Came(back, back, arrives=range(2, 3))
     if kind is Kind.SURPLUS_LATE or (kind is Kind.SURPLUS and is_sent):
         return _shifted(way)
-    if (
-        step.stage == "mail"
-        and not is_sent
-        and kind in (Kind.GONE, Kind.RESET, Kind.LATE, Kind.GARBAGE, Kind.CLOSING)
-    ):
+    if step.stage == "mail" and not is_sent and kind in _UNTOUCHED:
         return _Came(_OK, _OK, range(2, 3), range(2, 3))
     if step.stage == "mail" and kind is Kind.MISSING and not way.is_grouped:
         return _Came(_OK, _OK, range(2, 3), range(2, 3))

@@ -318,6 +318,9 @@ class _Play:
     def _equip(self) -> None:
         options, agent = self._behaviour.options, self._agent
         route = self._servers.route
+        contexts = (
+            ClientContexts()
+        )  # its own: all servers have the same name, and none knows another's sessions
 
         def find(target: Target, rules: RouteRules) -> Deferred[Route | Trouble]:
             return succeed(route)
@@ -338,15 +341,12 @@ class _Play:
             manner=_manner(self._behaviour),
             rules=RouteRules,
             find=find,
-            context_for=lambda hop: _contexts.creator_for(hop.name),
+            context_for=lambda hop: contexts.creator_for(hop.name),
             broken_tls={},
             connections=next((int(one[12:]) for one in options if one.startswith("connections=")), 1),
             one_message="one-message" in options,
             send_buffer=4096 if "narrow" in options else None,
         )
-
-
-_contexts = ClientContexts()
 
 
 def _manner(behaviour: Behaviour) -> Manner:

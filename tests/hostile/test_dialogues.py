@@ -35,3 +35,7 @@ class Life(HostileCase, dialogues="life.txt"):
 
 class StartTls(HostileCase, dialogues="tls.txt"):
     """How it begins TLS, or does not."""
+
+
+class Alerts(HostileCase, dialogues="alerts.txt"):
+    """How it ends a session under TLS, or has it ended."""

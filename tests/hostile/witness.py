@@ -252,7 +252,7 @@ def codes_in(actions: Sequence[Action]) -> list[int]:
                 octets += b"".join(action.pieces)
             case Flood():
                 octets += action.octets * min(action.times or 1000, 1000)
-            case Turn.CLOSE | Turn.RESET | Turn.HALF_CLOSE | Turn.SILENCE:
+            case Turn.CLOSE | Turn.RESET | Turn.CUT | Turn.ALERT | Turn.HALF_CLOSE | Turn.SILENCE:
                 break
     codes: list[int] = []
     in_reply: set[bytes] = set()

@@ -309,6 +309,28 @@ class Resumed(CertificateTest):
         assert mail.end is not None
         self.assertIs(mail.end.kind, Kind.TLS_UNTRUSTED)
 
+    async def test_server_without_a_certificate_is_not_taken_for_the_one_that_had_it(self) -> None:
+        """A list of ciphers may have some for servers that nobody can know."""
+        credentials = Peculiarity.GOOD.credentials(NAME)
+        for level, is_taken in ((Level.NAME, False), (Level.OPPORTUNISTIC, True)):
+            contexts = self.policy(credentials, level, ciphers="ALL:aNULL:@SECLEVEL=0")
+            server = Steady(table("+T"), credentials=credentials, newest=ssl.TLSVersion.TLSv1_2)
+            await self.meet_often(self.serve_steady(server), contexts, 1)
+            for _ in range(2):
+                anonymous = Steady(table("+T"), credentials=credentials, newest=ssl.TLSVersion.TLSv1_2)
+                anonymous.made.set_ciphers("aNULL:@SECLEVEL=0")
+                mail = await self.meet(contexts, self.serve_steady(anonymous))
+                assert mail.tls is not None
+                self.assertEqual((mail.tls.verified, mail.tls.is_resumed), ("", False))
+                self.assertIn("the server has no certificate", mail.tls.text)
+                self.assertEqual(mail.end is None, is_taken)
+                self.assertEqual(len(anonymous.messages), int(is_taken))
+
+    def serve_steady(self, server: Steady) -> Steady:
+        """Run it until the end of the test."""
+        self.serve(server)
+        return server
+
     def steady(self, credentials: Credentials) -> Steady:
         """Run a server with these."""
         server = Steady(table("+T"), credentials=credentials)

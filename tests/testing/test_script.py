@@ -100,6 +100,8 @@ class Directions(SynchronousTestCase):
             -- close
             -- reset
             -- halfclose
+            -- cut
+            -- alert
             -- silence
             -- stop reading
             -- starttls
@@ -111,7 +113,16 @@ class Directions(SynchronousTestCase):
             -- flood endless lines
             -- client begin
         """
-        turns = (Turn.CLOSE, Turn.RESET, Turn.HALF_CLOSE, Turn.SILENCE, Turn.STOP_READING, Turn.SECURE)
+        turns = (
+            Turn.CLOSE,
+            Turn.RESET,
+            Turn.HALF_CLOSE,
+            Turn.CUT,
+            Turn.ALERT,
+            Turn.SILENCE,
+            Turn.STOP_READING,
+            Turn.SECURE,
+        )
         self.assertEqual(
             read(text),
             (

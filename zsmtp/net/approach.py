@@ -110,6 +110,7 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
     if isinstance(credentials, Trouble):
         return credentials, Peer(hop.remote, address_text(hop))
     manner = _manner_for(equipment, hop, credentials)
+    has_renewed = False
     while True:
         context = equipment.context_for(hop)
         if isinstance(context, Trouble):
@@ -135,6 +136,9 @@ async def _try_hop(equipment: Equipment, hop: Hop, employer: Employer) -> Courie
             equipment.progress.failed(trouble.kind.value)
         if trouble.kind is Kind.AUTH_FAILED and credentials is not None:
             _warn_of(equipment, credentials, trouble)
+        if not has_renewed and _may_renew(trouble, courier):
+            has_renewed = True  # once, whatever other connections of ours keep for this host meanwhile
+            continue
         other = _other_manner(equipment, manner, trouble, courier)
         if other is None:
             return trouble, courier.peer
@@ -176,17 +180,25 @@ def _manner_for(equipment: Equipment, hop: Hop, credentials: Credentials | None)
     return manner
 
 
-def _other_manner(equipment: Equipment, manner: Manner, trouble: Trouble, courier: Courier) -> Manner | None:
-    """Return what to try once more with the same host on a new connection, or None."""
-    session, context = courier.session, courier.context
+def _has_failed(trouble: Trouble, courier: Courier) -> bool:
+    """Whether it was TLS that the session broke by."""
     # What a server has against our side of the handshake may come behind it (RFC 8446 4.4.2.4); and somebody
     # who meddles with STARTTLS is not rewarded at once.
-    failed = trouble.kind is Kind.TLS_FAILED or (
-        session.ended_in is State.SECURING and trouble.kind is not Kind.PROTOCOL
-    )
-    if failed and isinstance(context, ClientCreator) and context.has_resumed:
-        return manner  # maybe it was the old session that the server could not bear: once more without
-    if failed and manner.tls is Tls.OPPORTUNISTIC and not (manner.authenticate and not courier.isPrivate):
+    ended_so = courier.session.ended_in is State.SECURING and trouble.kind is not Kind.PROTOCOL
+    return trouble.kind is Kind.TLS_FAILED or ended_so
+
+
+def _may_renew(trouble: Trouble, courier: Courier) -> bool:
+    """Whether it may have been an old session that the server could not bear."""
+    context = courier.context
+    return isinstance(context, ClientCreator) and context.has_resumed and _has_failed(trouble, courier)
+
+
+def _other_manner(equipment: Equipment, manner: Manner, trouble: Trouble, courier: Courier) -> Manner | None:
+    """Return what to try once more with the same host on a new connection, or None."""
+    session = courier.session
+    may_be_clear = manner.tls is Tls.OPPORTUNISTIC and not (manner.authenticate and not courier.isPrivate)
+    if may_be_clear and _has_failed(trouble, courier):
         # RFC 7435: less than TLS is better than no mail, where nobody demands more
         _remember_broken_tls(equipment, courier.hop.address)
         return manner._replace(tls=Tls.NEVER)

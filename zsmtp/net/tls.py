@@ -138,17 +138,20 @@ class ClientCreator:
     def secured(self, connection: SSL.Connection) -> Secured:
         """Say what a connection after its handshake uses, and what its certificate is good for."""
         record, settings = self._record, self._settings
-        if record.is_resumed:
+        # a session has the server's certificate with it; who has none has not taken the session that he was
+        # offered, but a cipher without certificates, of which a postmaster's list may have some
+        is_anonymous = connection.get_peer_certificate() is None
+        if record.is_resumed and not is_anonymous:
             # not asked for its certificate again: what was found then still stands
             record.doubts = list(record.offered or ())
         elif settings.level is not Level.NONE:
-            if not record.is_checked:
+            if not record.is_checked or is_anonymous:
                 record.doubts.append("the server has no certificate")
             elif not any(_is_for(connection, name) for name in self._names):
                 record.doubts.append("the certificate does not name " + " or ".join(self._names))
         found = secured(connection)._replace(
             doubt="; ".join(record.doubts) if settings.level is not Level.NONE else "",
-            is_resumed=record.is_resumed,
+            is_resumed=record.is_resumed and not is_anonymous,
             details=_details(connection) if settings.detail > 0 else "",
         )
         if settings.level is Level.NONE or found.doubt:

@@ -217,7 +217,7 @@ class ScriptPeer:
                     yield
             case Turn.STOP_READING:
                 self._reads = False
-            case Turn.CLOSE | Turn.RESET:
+            case Turn.CLOSE | Turn.RESET | Turn.CUT | Turn.ALERT:
                 self._minds_more = False
 
     def _repeat(self, step: Repeat) -> Generator[None]:

@@ -374,7 +374,7 @@ class Link:
         if turn is not Turn.LEAVE:
             self.conversation.note(turn.value, self.clock.seconds())
         match turn:
-            case Turn.CLOSE | Turn.LEAVE:
+            case Turn.CLOSE | Turn.LEAVE | Turn.CUT | Turn.ALERT:
                 self.transport.disconnect(ConnectionDone())
             case Turn.RESET:
                 self.transport.disconnect(ConnectionLost())

@@ -70,11 +70,14 @@ class Turn(Enum):
     """An action without operands; the value is the event's text in a record.
 
     `LEAVE` is `CLOSE` at the natural end of a session, after QUIT: a record does not list it as an event.
+    `CUT` and `ALERT` end a connection under TLS; in clear they are `CLOSE`.
     """
 
     SECURE = "server starts TLS"
     CLOSE = "server closes"
     RESET = "server resets"
+    CUT = "server closes without the farewell of TLS"
+    ALERT = "server sends an alert of TLS"
     HALF_CLOSE = "server ends its side"
     STOP_READING = "server stops reading"
     SILENCE = "server falls silent"

@@ -12,6 +12,7 @@ One line is one step; blank lines and lines that begin with `#` are passed over,
     C-octets: 5000                    expect at least so many octets of whatever kind
     C-close                           expect the client to close, without another octet
     -- close | reset | halfclose      end the connection: properly, by RST, or only our side of it
+    -- cut | alert                    under TLS: end the connection without its farewell, or by a fatal alert
     -- silence                        read on, never answer again
     -- stop reading                   keep the connection, read nothing more
     -- wait 0.5                       pause before the next step
@@ -151,6 +152,8 @@ _SIMPLE = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\", b"'
 _TURNS = {
     "close": Turn.CLOSE,
     "reset": Turn.RESET,
+    "cut": Turn.CUT,
+    "alert": Turn.ALERT,
     "halfclose": Turn.HALF_CLOSE,
     "silence": Turn.SILENCE,
     "stop reading": Turn.STOP_READING,
@@ -232,7 +235,7 @@ def _direction(text: str) -> Step:
             line = text.split("lines", 1)[1].strip() or "250-flood"
             return Pour(line.encode() + b"\r\n", None if count == "endless" else _count(count, None))
     raise ScriptError(
-        "known directions: close, reset, halfclose, silence, stop reading, starttls, wait N, "
+        "known directions: close, reset, halfclose, cut, alert, silence, stop reading, starttls, wait N, "
         "drip N per octet, drip N per line, drip off, flood N lines TEXT, flood endless lines TEXT, "
         "repeat N, end, client NAME"
     )

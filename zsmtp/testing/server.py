@@ -40,6 +40,7 @@ __all__ = ["ScriptedServer", "unused_port"]
 _READ = 1 << 18
 _FLOOD = 1 << 16
 _DRAINED = 4
+_NO_RECORDS = (b"\x17\x03\x03\x00\x40" + bytes(64)) * 400  # more than the longest that may have begun
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -316,6 +317,14 @@ class _Service:
         match turn:
             case Turn.CLOSE | Turn.LEAVE:
                 self._drain()
+                self._say_farewell()
+                self._is_open = False
+            case Turn.CUT:
+                self._drain()
+                self._is_open = False
+            case Turn.ALERT:
+                self._drain()
+                self._alert()
                 self._is_open = False
             case Turn.RESET:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -336,11 +345,29 @@ class _Service:
                 self._record("C", octets)
         except OSError:
             pass  # there is nothing
+
+    def _say_farewell(self) -> None:
         if isinstance(self._socket, ssl.SSLSocket):
             try:
                 self._socket.unwrap()
             except OSError:
                 pass  # the farewell is sent, that of the client is not waited for
+
+    def _alert(self) -> None:
+        """Have our side of TLS read what no client of it can have written: then it sends an alert itself."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return
+        ours, theirs = socket.socketpair()
+        client = socket.socket(fileno=os.dup(self._socket.fileno()))
+        with ours, theirs, client:
+            os.dup2(ours.fileno(), self._socket.fileno())
+            theirs.sendall(_NO_RECORDS)
+            self._socket.settimeout(self._server.deadline)
+            try:
+                self._socket.recv(1)
+            except ssl.SSLError:
+                pass  # as it must be
+            client.sendall(theirs.recv(_READ))
 
     def _await_departure(self) -> None:
         """Keep the connection, without reading, until the client leaves."""

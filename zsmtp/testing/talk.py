@@ -165,7 +165,7 @@ class _Table:
                     self._peer.problems.append(f"the session sent {said!r} before the handshake")
                 self._session.secured()
                 return self._peer.secured()
-            case Turn.CLOSE | Turn.RESET | Turn.HALF_CLOSE:
+            case Turn.CLOSE | Turn.RESET | Turn.HALF_CLOSE | Turn.CUT | Turn.ALERT:
                 self.conversation.note(action.value, 0.0)
                 self._is_lost = True
                 self.events += self._session.lost()
