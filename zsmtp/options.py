@@ -339,7 +339,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("8", "", _wide, "8-bit channel, quoted-printable text is decoded"),
     Option("A", "secrets-file", _path("A", "auth_path"), "file with the secrets for AUTH"),
     Option("c", "channel", _channel, "deliver recipients of this channel (default smtp)"),
-    Option("d", "", _more("debug"), "debugging output; twice: more of it"),
+    Option("d", "", _more("debug"), "remarks to standard error; twice: more of them"),
     Option("D", "", _set(probe=True), "open a session with the host, show it, deliver nothing, and exit"),
     Option("e", "", _set(match_mx=True), "also take recipients whose mail exchanger is the connected host"),
     Option("E", "", _if_announced, "use EHLO only if the greeting of the server says ESMTP"),
