@@ -108,6 +108,7 @@ class Verified(CertificateTest):
         self.assertEqual(set(DOUBTS), set(Peculiarity))
 
     async def test_opportunistic_takes_all_and_tells_what_is_wrong(self) -> None:
+        """Case T10."""
         for peculiarity, doubt in DOUBTS.items():
             credentials = peculiarity.credentials(NAME)
             server = self.serve(ScriptedServer(table("+T +P"), credentials=credentials))
