@@ -23,12 +23,15 @@ LAYERS: list[list[set[str]]] = [
     [{"net"}],
     [{"job", "selection", "deliver", "options"}],
     [{"agent", "assembly", "connecting", "probe", "feed", "logs"}, {"daemon"}],
-    [{"tap", "ctl", "testing"}],
+    [{"tap", "ctl", "testing", "submission"}],
     [{"__main__"}],
 ]
 
 # What looks upward for the sake of an annotation only, and is imported for type checkers only.
-ANNOTATIONS = {("zsmtp.trouble", "zsmtp.smtp.reply")}  # a trouble quotes what the server said
+ANNOTATIONS = {
+    ("zsmtp.trouble", "zsmtp.smtp.reply"),  # a trouble quotes what the server said
+    ("zsmtp", "zsmtp.submission"),  # zsmtp.submit is loaded when it is asked for
+}
 
 # Modules without side effects, and with them every module of ours that they import.
 PURE = {
@@ -72,8 +75,8 @@ CLOCKS = {
 }
 
 # Where clock and reactor come from: rooms in which a process is put together (`testing` is used by the
-# processes of other people's tests), and modules with a reason.
-ASSEMBLING_ROOMS = {"__main__", "assembly", "ctl", "tap", "testing"}
+# processes of other people's tests, `submission` by those of their programs), and modules with a reason.
+ASSEMBLING_ROOMS = {"__main__", "assembly", "ctl", "submission", "tap", "testing"}
 ASSEMBLING_MODULES = {
     "zsmtp.agent": "only in its functions: that is what starts the agent",
     "zsmtp.net.sender": "Twisted's own sendmail() builds it and hands over no clock",
@@ -324,7 +327,7 @@ class StartUp(SynchronousTestCase):
     def test_version_needs_no_twisted(self) -> None:
         loaded = self.loaded("-V")
         self.assertIn("zsmtp.options", loaded)
-        self.assertNotIn("twisted", loaded)
+        self.assertEqual(loaded & {"twisted", "email", "zsmtp.submission"}, set())
 
     def test_usage_error_needs_no_twisted(self) -> None:
         loaded = self.loaded("-T", "nonsense", status=os.EX_USAGE)

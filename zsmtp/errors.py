@@ -6,7 +6,7 @@ operator and for ourselves.
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "Misuse", "SpoolError", "ZsmtpError"]
+__all__ = ["ConfigError", "MessageError", "Misuse", "SpoolError", "ZsmtpError"]
 
 
 class ZsmtpError(Exception):
@@ -19,6 +19,10 @@ class Misuse(ZsmtpError):
 
 class ConfigError(ZsmtpError):
     """A file or option of the operator is wrong.  The text names it, the line, and the remedy."""
+
+
+class MessageError(ZsmtpError):
+    """A message or an address in it cannot be submitted.  The text says why; nothing was done."""
 
 
 class SpoolError(ZsmtpError):

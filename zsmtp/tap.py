@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.python import usage
 
 from zsmtp.daemon import config
+from zsmtp.daemon.configfile import load
 from zsmtp.daemon.lockfile import Lock, refuse_scheduler
 from zsmtp.errors import ConfigError
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from zsmtp.job import Conduct
 
 __all__ = ["Options", "makeService"]
-
-_LARGEST_FILE = 1 << 20
 
 
 class Options(usage.Options):
@@ -94,18 +93,7 @@ class Options(usage.Options):
                     "it is not said where the spool is; write --postoffice DIR or --config FILE"
                 )
             return config.default(self["postoffice"])
-        try:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(_LARGEST_FILE)
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be read ({error.strerror}); name a file that this user may read"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"{path} is no text in UTF-8 ({error}); see https://toml.io for its form"
-            ) from error
-        return config.read(text, path)
+        return load(path)
 
     def _spool(self) -> str:
         path = self["postoffice"] or self.configuration.postoffice

@@ -24,8 +24,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the words `argv` (None: those of the process) name; return its exit status."""
-    order = _parser().parse_args(argv)
+    """Run the command that the words `argv` (None: those of the process) name; return its exit status.
+
+    Called under the name `sendmail` it is `zsmtpctl submit`.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    program = os.path.basename(sys.argv[0]) if argv is None else "zsmtpctl"
+    # submit has the options of sendmail, which are not of the kind that argparse reads
+    if program == "sendmail" or words[:1] == ["submit"]:
+        from zsmtp.ctl.submit import run
+
+        return run(words, program) if program == "sendmail" else run(words[1:], "zsmtpctl submit")
+    order = _parser().parse_args(words)
     status = order.run(order)
     assert isinstance(status, int)
     return status
@@ -40,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="version", version=f"zsmtpctl (zsmtp {__version__})")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
+    commands.add_parser("submit", help="hand a message in for delivery, as sendmail does", add_help=False)
     return parser
 
 

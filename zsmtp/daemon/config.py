@@ -60,6 +60,7 @@ class Configuration(NamedTuple):
     hello_name: str | None = None
     postmaster: str | None = None
     return_limit: int = 50_000
+    message_limit: int = 100_000_000
     destinations: int = 200
     scan_seconds: float = 60.0
     linger_seconds: float = 5.0
@@ -183,6 +184,7 @@ TOP_KEYS: Final[Mapping[str, _Key]] = {
     "hello-name": _Key("hello_name", _hello),
     "postmaster": _Key("postmaster", _postmaster),
     "return-limit": _Key("return_limit", _number(0, 100_000_000)),
+    "message-limit": _Key("message_limit", _number(1, 1 << 40)),
     "destinations": _Key("destinations", _number(1, 10_000)),
     "scan": _Key("scan_seconds", _interval(1)),
     "linger": _Key("linger_seconds", _interval(1)),

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from zsmtp.errors import SpoolError
@@ -68,14 +69,16 @@ def submit(
     envelope_id: bytes | None = None,
     ret: bytes | None = None,
     hidden: str | None = None,
+    rest: Iterable[bytes] = (),
 ) -> Submitted:
     """Write message and control file for a message of header, empty line and body.
 
     `sender` is an address, empty for the null sender; `channel` is where it comes from.  A message without
-    header begins with an empty line.  With `hidden`, a name that begins with a dot, the control file keeps
-    that name below `transport/`, where nobody takes it for mail, until `publish` gives it the one that is
-    returned. Raises SpoolError for what an agent could not deliver as written, and if the files cannot be
-    written.
+    header begins with an empty line.  `rest` are further octets of the body, written as they come, so that it
+    may have any size; what they raise is passed on, and leaves nothing.  With `hidden`, a name that begins
+    with a dot, the control file keeps that name below `transport/`, where nobody takes it for mail, until
+    `publish` gives it the one that is returned. Raises SpoolError for what an agent could not deliver as
+    written, and if the files cannot be written.
     """
     if not recipients:
         raise SpoolError("a message without recipients cannot be submitted; name one at least")
@@ -98,7 +101,7 @@ def submit(
     for problem in parse(compose(control), control.name).problems:
         raise SpoolError(f"the message cannot be submitted: {problem.text}")
     try:
-        return _store(postoffice, hash_levels, octets + body, control, hidden)
+        return _store(postoffice, hash_levels, chain((octets + body,), rest), control, hidden)
     except OSError as error:
         raise SpoolError(
             f"the message cannot be written below {shown(postoffice)}: {explain(error)}"
@@ -202,14 +205,14 @@ def _address(
 
 
 def _store(
-    postoffice: str, levels: int, octets: bytes, control: ControlFile, hidden: str | None
+    postoffice: str, levels: int, octets: Iterable[bytes], control: ControlFile, hidden: str | None
 ) -> Submitted:
     queue, transport = os.path.join(postoffice, "queue"), os.path.join(postoffice, "transport")
     written: list[str] = []
     spare: list[str] = []
     try:
         while True:
-            message, number = _write(queue, octets, _MESSAGE_MODE)
+            message, number = _create(queue, _MESSAGE_MODE)
             name = hash_directory(number, levels) + str(number)
             names = os.path.join(queue, name), os.path.join(transport, name)
             if not any(map(os.path.lexists, names)):
@@ -220,8 +223,10 @@ def _store(
                     f"all names in {shown(queue)} are taken; look for files restored from a backup"
                 )
         written.append(message)
+        _fill(message, octets)
         control.message_name = b"%d" % number
-        written.append(_write(transport, compose(control), _CONTROL_MODE)[0])
+        written.append(_create(transport, _CONTROL_MODE)[0])
+        _fill(written[1], (compose(control),))
         if hidden is not None:
             names = names[0], os.path.join(transport, hidden)
         for index, path in enumerate(names):
@@ -239,22 +244,31 @@ def _store(
     return Submitted(name, number)
 
 
-def _write(directory: str, octets: bytes, mode: int) -> tuple[str, int]:
-    """Write a hidden file durably and return its path and inode number; on failure leave none."""
+def _create(directory: str, mode: int) -> tuple[str, int]:
+    """Create an empty hidden file and return its path and inode number; on failure leave none."""
     fd, path = tempfile.mkstemp(prefix=".", dir=directory)
     try:
         try:
             os.fchmod(fd, mode)
-            view = memoryview(octets)
-            while view:
-                view = view[os.write(fd, view) :]
-            os.fsync(fd)
             return path, os.fstat(fd).st_ino
         finally:
             os.close(fd)
     except BaseException:
         os.unlink(path)
         raise
+
+
+def _fill(path: str, pieces: Iterable[bytes]) -> None:
+    """Write a file durably."""
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _ensure(directory: str) -> None:
