@@ -151,6 +151,30 @@ class Verified(CertificateTest):
             mail = await self.meet(self.policy(credentials, Level.NAME, names=names), server)
             self.assertEqual(mail.end is None, is_good)
 
+    async def test_names_that_only_resemble_the_host(self) -> None:
+        for shown, name in (
+            ("mx.mail.example\0.evil.example", NAME),
+            ("evil.example\0mx.mail.example", NAME),
+            ("*", NAME),
+            ("*.example", NAME),
+            ("*.*.example", NAME),
+            ("mx.*.example", NAME),
+            ("m*.mail.example", NAME),
+            ("*x.mail.example", NAME),
+            ("*.mail.example", "mail.example"),
+            ("*.mail.example", "a.b.mail.example"),
+            (".mail.example", NAME),
+            ("mail.example", NAME),
+            ("*.0.2.1", "192.0.2.1"),
+            ("*.mail.example", "xn--bcher-kva.xn--mx-zka.mail.example"),
+        ):
+            credentials = Authority().issue(shown)
+            server = self.serve(ScriptedServer(table("+T"), credentials=credentials))
+            mail = await self.meet(self.policy(credentials, Level.NAME), server, name)
+            assert mail.end is not None, (shown, name)
+            self.assertIs(mail.end.kind, Kind.TLS_UNTRUSTED, (shown, name))
+            self.assertNotIn(b"MAIL", server.connections[0].client)
+
     async def test_addresses(self) -> None:
         credentials = Authority().issue("192.0.2.1", "2001:db8::1")
         for name, is_good in (("192.0.2.1", True), ("2001:DB8::1", True), ("192.0.2.2", False)):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -23,6 +24,7 @@ from zsmtp.testing.spool import SpoolMaker
 from zsmtp.testing.table import Table
 
 RESUMES = "tls_resumption_hosts = *\nlog_selector = +tls_resumption +tls_cipher"
+AT_ONCE = 6
 OFFER = Table(announce=["STARTTLS", "PIPELINING"])
 
 
@@ -92,6 +94,17 @@ class TlsTest(SynchronousTestCase):
 
 class OpensslPeer(TlsTest):
     """openssl s_server."""
+
+    _met: ClassVar[dict[Peculiarity, Future[None]]] = {}
+
+    def meet_all(self) -> None:
+        """Meet every certificate, several at a time: most of it is waiting for processes to begin."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for peculiarity in Peculiarity:
+                case = OpensslPeer(f"test_certificate_{peculiarity.name.lower()}")
+                case.addCleanup = self.addCleanup  # type: ignore[method-assign]
+                case.setUp()
+                self._met[peculiarity] = pool.submit(case.meet, peculiarity)
 
     def meet(self, peculiarity: Peculiarity) -> None:
         """Deliver to a server with such a certificate, at both levels."""
@@ -179,7 +192,9 @@ def _one_test_each() -> None:
     for peculiarity in Peculiarity:
 
         def test(self: OpensslPeer, peculiarity: Peculiarity = peculiarity) -> None:
-            self.meet(peculiarity)
+            if not self._met:
+                self.meet_all()
+            self._met[peculiarity].result()
 
         setattr(OpensslPeer, f"test_certificate_{peculiarity.name.lower()}", test)
 
