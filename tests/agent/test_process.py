@@ -132,6 +132,13 @@ class Connections(AgentCase):
 class Signals(AgentCase):
     """TERM, INT, QUIT and HUP mean the same: end soon, and leave everything in order."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            # a shell that starts tests in the background has these ignored, and agents would do so too
+            if signal.getsignal(number) is signal.SIG_IGN:
+                self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))
+
     def test_p21_idle_agent_ends_at_once(self) -> None:
         agents = [self.raw() for _ in SIGNALS]
         for agent, number in zip(agents, SIGNALS, strict=True):
