@@ -63,9 +63,10 @@ class SessionsThatKeepToIt(SynchronousTestCase):
         self.assertEqual(talk(talker, "-- client leave\nC: QUIT\nS: 221 bye\nC-close"), [Left()])
 
     def test_transactions_begin_when_there_is_room(self) -> None:
-        mails = [transaction(), transaction()]
+        mails = [transaction(), transaction(), transaction()]  # nothing follows the first at once
         text = (
             OPENING
+            + GROUP
             + GROUP.replace("S: 250 thanks", "")
             + r"""
             C: MAIL FROM:<a@x.example>
