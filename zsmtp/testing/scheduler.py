@@ -239,7 +239,10 @@ class SchedulerStandIn:
             case "newline" | "line":
                 self.send(b"\n")
             case "fragment":
+                while self._unwritten and self._output is not None:
+                    self._once(0.05)
                 self.send(b"1/nowhere\tincomplete.exa")
+                self.reads = False  # a #hungry heard now would be answered by the rest of a line
             case "kill":
                 self.signal(signal.SIGKILL)
             case "eof" | "close" | "wait":
@@ -248,6 +251,7 @@ class SchedulerStandIn:
                 raise ValueError(f"end={end!r}")
         while self._unwritten and self._output is not None:
             self._once(0.05)
+        self.reads = self.reads or end == "fragment"
         if end == "close":
             self._close_ours()
         elif end in ("newline", "eof", "fragment"):
