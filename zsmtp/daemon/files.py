@@ -77,11 +77,6 @@ class Files:
         """How many files have jobs in the queue."""
         return len(self._jobs)
 
-    @property
-    def left_alone(self) -> int:
-        """How many files there are that we do nothing about at present."""
-        return len(self._aside)
-
     def found(self, path: str) -> None:
         """A control file was seen, maybe not for the first time."""
         if path in self._jobs:

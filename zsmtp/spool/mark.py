@@ -23,7 +23,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from errno import EACCES, EAGAIN
 from functools import lru_cache
 from time import sleep
@@ -151,10 +151,6 @@ class OpenControlFile:
         """
         return self._mark(recipient, TO_DO)
 
-    def release_all(self, recipients: Sequence[Recipient]) -> list[Recipient]:
-        """Give locked recipients back, and return those that were ours."""
-        return self._mark_all(recipients, TO_DO)
-
     def delivered(self, recipient: Recipient) -> bool:
         """Mark a locked recipient as delivered; result as for `release`.
 
@@ -162,20 +158,12 @@ class OpenControlFile:
         """
         return self._mark(recipient, DELIVERED)
 
-    def delivered_all(self, recipients: Sequence[Recipient]) -> list[Recipient]:
-        """Mark locked recipients as delivered, and return those that were ours."""
-        return self._mark_all(recipients, DELIVERED)
-
     def failed(self, recipient: Recipient) -> bool:
         """Mark a locked recipient as failed for good; result as for `release`.
 
         To be called after its diagnostic was appended: the failure would be told to nobody otherwise.
         """
         return self._mark(recipient, FAILED)
-
-    def failed_all(self, recipients: Sequence[Recipient]) -> list[Recipient]:
-        """Mark locked recipients as failed, and return those that were ours."""
-        return self._mark_all(recipients, FAILED)
 
     def clear_stale(self, recipient: Recipient) -> bool:
         """Free a recipient whose owner is known to be dead; false if the lock is no longer the one read."""
@@ -202,11 +190,6 @@ class OpenControlFile:
         if self._locked.pop(recipient.offset, None) is None:
             return False
         return self._swap(recipient, self._mine, _MARKS[tag])
-
-    def _mark_all(self, recipients: Iterable[Recipient], tag: int) -> list[Recipient]:
-        locked = self._locked
-        ours = [recipient for recipient in recipients if locked.pop(recipient.offset, None) is not None]
-        return self._swap_all(ours, self._mine, _MARKS[tag])
 
     def _swap(self, recipient: Recipient, was: bytes | None, now: bytes) -> bool:
         """Replace tag and pid field if they are `was` (None: free); 8 us, of which 6 are system calls."""
@@ -378,7 +361,8 @@ class OpenControlFile:
         left = self.locked
         if left:
             try:
-                self._mark_all(left, TO_DO)
+                self._locked.clear()
+                self._swap_all(left, self._mine, _MARKS[TO_DO])
             except SpoolError:
                 pass  # the locks stay until the scheduler finds that this process has ended
         os.close(self.fd)
