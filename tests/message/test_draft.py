@@ -179,6 +179,7 @@ class Completing(SynchronousTestCase):
 
 NAMES = st.sampled_from(["Subject", "X-One", "To", "Cc", "Bcc", "Comments", "Date", "Message-ID", "From"])
 WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
+TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 VALUES = st.lists(WORDS, min_size=1, max_size=30).map(" ".join)
 
 
@@ -210,7 +211,8 @@ class ReadByOthers(SynchronousTestCase):
         payload = after.get_payload(decode=True)
         self.assertEqual(payload, expected)
 
-    @given(st.text(max_size=100), st.text("aö漢 \t!", max_size=100), st.binary(max_size=300))
+    # without NUL, which goes from a text that is not encoded: see `test_any_message`
+    @given(st.text(TEXT, max_size=100), st.text("aö漢 \t!", max_size=100), st.binary(max_size=300))
     @settings(deadline=None, max_examples=100)
     def test_mail_with_parts(self, text: str, subject: str, attached: bytes) -> None:
         mail = EmailMessage()
